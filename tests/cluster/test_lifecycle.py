@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -69,7 +70,10 @@ def test_the_command_writes_json_junit_and_metrics_and_exits_with_the_verdicts_c
     found = json.loads(done.stdout)
     assert {one["name"]: one["verdict"] for one in found["nodes"]} == {"one": "valid", "two": "invalid"}
     assert '<testcase classname="node" name="one"/>' in (tmp_path / "junit.xml").read_text()
-    assert 'fipsmanifest_cluster_nodes{verdict="invalid"} 1' in (tmp_path / "fips.prom").read_text()
+    metrics = (tmp_path / "fips.prom").read_text()
+    assert 'fipsmanifest_cluster_nodes{verdict="invalid"} 1' in metrics
+    (ended,) = re.findall(r"^fipsmanifest_cluster_finished_timestamp_seconds ([0-9]+)$", metrics, re.MULTILINE)
+    assert abs(time.time() - int(ended)) < 120
     written = world.api.get(f"/api/v1/namespaces/{world.request.namespace}/configmaps/result")["data"]
     assert written["verdict"] == "invalid"
     assert [one["name"] for one in json.loads(written["report.json"])["nodes"]] == ["two"]

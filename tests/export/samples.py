@@ -313,6 +313,7 @@ def cluster(**changes: Any) -> dict[str, Any]:
                 "kubernetes": "v1.21.3",
                 "el": 8,
                 "serial": 1,
+                "fips_mode": True,
             }
         ],
         "tool": {"version": "0.1.0", "sha256": "cd" * 32},

@@ -322,8 +322,36 @@ def test_oscal_finds_a_cluster_satisfied_only_if_every_node_is_valid(tmp_path: P
     assert states(samples.valid_cluster(nodes=[*nodes, unknown])) == {"sc-13_obj": "not-satisfied"}
     assert states(samples.valid_cluster(nodes=[{**nodes[0], "left_out": 1}])) == {"sc-13_obj": "not-satisfied"}
     assert "satisfied" not in states(samples.valid_cluster(findings=samples.cluster()["findings"])).values()
+    # A manifest that asks for no FIPS mode: that nodes are valid says nothing of cryptographic protection.
+    (manifest,) = samples.cluster()["manifests"]
+    without = samples.valid_cluster(manifests=[manifest, {**manifest, "fips_mode": False}])
+    assert states(without) == good | {"sc-13_obj": "not-satisfied"}
+    del without["manifests"][0]["fips_mode"]
+    assert states(without)["sc-13_obj"] == "not-satisfied"
     with pytest.raises(Incomplete, match="no nodes"):
         export("oscal", samples.valid_cluster(nodes=[]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"verdict": "valid"},
+        {"verdict": "invalid", "checks": samples.valid_node()["checks"]},
+        {"verdict": "valid", "checks": []},
+    ],
+)
+def test_a_node_report_that_contradicts_itself_is_shown_as_valid_nowhere(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    counts = {"pass": 0, "fail": 0, "unknown": 0, "not-applicable": 0}
+    document = samples.node(summary=counts, **changes)
+
+    assert re.search(r'classname="verdict" name="node">\s*<(?:failure|error)', export("junit", document))
+    assert 'class="badge good"' not in export("html", document)
+    if document["checks"]:
+        (result,) = oscal(export("oscal", document), tmp_path).results
+        of_kubelet = [one for one in result.findings if one.target.target_id == "si-7_obj"]
+        assert [one.target.status.state.value for one in of_kubelet] == ["not-satisfied"]
 
 
 def test_oscal_names_the_nodes_that_a_finding_is_on(tmp_path: Path) -> None:

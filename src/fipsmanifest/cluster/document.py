@@ -9,6 +9,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from ..node.result import EXIT_CODES, FAIL, UNKNOWN, VALID
+from ..trust.text import read_time
 from .aggregate import Aggregate, Group
 from .objects import MANAGED_BY
 from .reasons import ADVICE
@@ -224,6 +225,11 @@ def to_metrics(report: ClusterReport) -> str:
         "# TYPE fipsmanifest_cluster_check_seconds gauge",
         f"fipsmanifest_cluster_check_seconds {report.seconds}",
     ]
+    finished = read_time(report.finished)
+    if finished is not None:
+        name = "fipsmanifest_cluster_finished_timestamp_seconds"
+        lines += [f"# HELP {name} When the last check ended.", f"# TYPE {name} gauge"]
+        lines.append(f"{name} {int(finished.timestamp())}")
     return "\n".join(lines) + "\n"
 
 

@@ -68,6 +68,8 @@ class ManifestRecord(_Object):
     created: str | None = None
     expires: str | None = None
     sha256: str | None = None
+    fips_mode: bool | None = None
+    """Whether it requires nodes to be in FIPS mode; None in a node report, which has results of that."""
     modules: list[NodeModule] = []
 
 
@@ -135,10 +137,18 @@ class NodeReport(_Object):
     @property
     def hides_failures(self) -> bool:
         """Whether results that the report left out are failures or unknown, or its verdict has no result behind it."""
-        failed = sum(check.status == "fail" for check in self.checks)
-        unknown = sum(check.status == "unknown" for check in self.checks)
+        failed, unknown = self._count("fail"), self._count("unknown")
         unexplained = (self.verdict == "invalid" and not failed) or (self.verdict == "incomplete" and not unknown)
         return failed < self.summary.failed or unknown < self.summary.unknown or unexplained
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the verdict is valid, results say so, and nothing contradicts that."""
+        contradicts = self._count("fail") or self._count("unknown") or self.hides_failures
+        return self.verdict == "valid" and self._count("pass") > 0 and not contradicts
+
+    def _count(self, status: str) -> int:
+        return sum(check.status == status for check in self.checks)
 
 
 class ClusterName(_Object):

@@ -64,7 +64,7 @@ def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
     host = report.host
     name = host.name or host.root
     counts = report.summary
-    good = report.verdict == "valid" and not report.hides_failures and bool(report.checks)
+    good = report.is_valid
     kind: BadgeKind = "good" if good else "bad" if report.verdict in ("invalid", "untrusted") else "open"
     known = {
         "Node": name,

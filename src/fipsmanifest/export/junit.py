@@ -106,7 +106,7 @@ def _verdict(report: NodeReport) -> Case:
     scope = f"scope {report.scope}"
     if report.left_out:
         scope += f"; the report left out {report.left_out} results"
-    if report.verdict == "valid" and not report.hides_failures and report.checks:
+    if report.is_valid:
         return Case("verdict", "node", message=scope)
     if report.verdict in ("invalid", "untrusted"):
         return Case("verdict", "node", "failure", report.verdict, f"The node is {report.verdict}; {scope}.")

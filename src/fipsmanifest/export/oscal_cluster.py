@@ -109,12 +109,16 @@ def _cluster_finding(source: Source, cluster: ClusterDocument) -> dict[str, Any]
     for node in cluster.nodes:
         counts[node.verdict] = counts.get(node.verdict, 0) + 1
     remarks = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) + "."
-    status: dict[str, Any] = {"state": "satisfied" if cluster.is_valid else "not-satisfied", "remarks": remarks}
-    if not cluster.is_valid:
+    requires_mode = bool(cluster.manifests) and all(one.fips_mode for one in cluster.manifests)
+    if not requires_mode:
+        remarks += " Not every manifest is known to require FIPS mode of its nodes."
+    satisfied = cluster.is_valid and requires_mode
+    status: dict[str, Any] = {"state": "satisfied" if satisfied else "not-satisfied", "remarks": remarks}
+    if not satisfied:
         status["reason"] = "fail" if cluster.verdict in ("invalid", "untrusted") else "other"
     return {
         "uuid": identifier(source, "finding", "cluster"),
-        "title": "FIPS mode and validated modules on every node",
+        "title": "FIPS mode, and the programs that the manifests list, on every node",
         "description": "The verdicts of all nodes. A node without a report that counts is not satisfied.",
         "target": {"type": "objective-id", "target-id": "sc-13_obj", "status": status},
     }

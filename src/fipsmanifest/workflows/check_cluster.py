@@ -231,6 +231,7 @@ def _describe(given: verification.Document, verified: verification.VerifiedDocum
         "kubernetes": manifest.get("kubernetes"),
         "el": manifest.get("el"),
         "serial": manifest.get("serial"),
+        "fips_mode": bool((manifest.get("node") or {}).get("fips_mode", True)),
     }
 
 
