@@ -81,6 +81,21 @@ def test_what_cannot_change_is_not_repeated() -> None:
     assert "\x1b" not in raised.value.message
 
 
+@pytest.mark.parametrize(("status", "is_read"), [(504, True), (429, False)])
+def test_an_object_whose_creation_got_no_answer_is_read(status: int, is_read: bool) -> None:
+    # A load balancer gives up, and the API server goes on; what is refused for the number of requests was not done.
+    exists = {"kind": "Status", "code": 409, "reason": "AlreadyExists", "message": "it exists"}
+    answer, asked = script((status, {}, {}), (409, {}, exists), (200, {}, {"metadata": {"uid": "1"}}))
+    with serving(answer) as server:
+        api = Api(Connection(server, "test"))
+        if is_read:
+            assert api.create_named("/pods", "one", {}) == {"metadata": {"uid": "1"}}
+        else:
+            with pytest.raises(ApiError, match="it exists"):
+                api.create_named("/pods", "one", {})
+    assert [(method, path) for method, path, _ in asked[2:]] == [("GET", "/pods/one")] * is_read
+
+
 def test_a_webhook_that_fails_is_asked_a_few_times() -> None:
     answer, asked = script(status(500, "InternalError", "failed calling webhook"))
     with serving(answer) as server, pytest.raises(ApiError, match="failed calling webhook"):

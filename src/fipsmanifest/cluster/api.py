@@ -41,8 +41,9 @@ WATCH_SECONDS = 45
 _CONNECT, _READ = 10.0, 60.0
 #: Seconds before a request is repeated: the first time, and at most.
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 15.0
+_TOO_MANY = 429
 #: What may be different the next time; a webhook that cannot be reached makes the API server answer 500.
-_TRANSIENT = {429, 500, 502, 503, 504}
+_TRANSIENT = {_TOO_MANY, 500, 502, 503, 504}
 _MAX_500 = 3
 
 
@@ -232,6 +233,8 @@ class Api:
             failures += status == 500
             if status and (status not in _TRANSIENT or failures > _MAX_500):
                 raise _refusal(status, content, retried)
+            # Too many requests is refused before anything is done; a proxy's error may come after it.
+            retried = retried or status != _TOO_MANY
             delay = max(after or 0.0, wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
             if time.monotonic() + delay > deadline or self.stop.wait(delay):
                 raise Unreachable(
