@@ -24,7 +24,9 @@ from examples.upstream import goprograms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fipsmanifest.inspect import elf_reader
 from fipsmanifest.inspect.analysis import ElfAnalysis, analyze
+from fipsmanifest.inspect.calls import Extent, called_functions
 from fipsmanifest.inspect.native.library import Library
 from fipsmanifest.inspect.native.records import Relocation, Symbol, SymbolKind, digest_of
 from fipsmanifest.inspect.native.reference import Reference, reference
@@ -579,6 +581,33 @@ def test_a_boring_module_in_data_is_listed_where_the_native_one_is_not_proven() 
     embedded = edits.put(data, place, programs.genuine_module())
     found = expect(embedded, "other-module", "native-mode-off").crypto.evidence
     assert found["module_in_data"] == [place]
+
+
+class _Counted(Buffer):
+    read = 0
+
+    def read_at(self, offset: int, length: int, /) -> bytes:
+        self.read += length
+        return super().read_at(offset, length)
+
+
+def test_one_call_from_outside_is_enough_where_all_code_would_be_searched_for_more() -> None:
+    # A program that only hashes calls three functions; with much other code that took ten times as long as its digest.
+    program = Program(native_tls().read_bytes())
+    source = _Counted(program.data)
+    headers = elf_reader.read(source)
+    start, end = program.ranges[0]
+    text, address, size = edits.section(program.data, ".text")
+    starts = {place: name for name, (place, _) in program.functions.items()}
+    for match in re.finditer(rb"\xe8(?=.{4})", program.data[text : text + size], re.DOTALL):
+        caller = address + match.start()
+        target = caller + 5 + struct.unpack("<i", program.read(caller + 1, 4))[0]
+        if target in starts and not start <= caller < end:
+            break
+    source.read, extent = 0, Extent(start, end, start, end)
+    one = {target: starts[target]}
+    assert called_functions(source, headers, extent, one, required=None, likely=[caller]) == {starts[target]}
+    assert source.read < 2 * size // 3
 
 
 @pytest.mark.parametrize("name", FORGERIES)

@@ -64,12 +64,15 @@ def called_functions(
     """Return the functions of the module that are targets of calls or jumps from outside.
 
     ``names`` maps addresses to names of functions. Without it, each address at which a function can begin counts, named
-    by its offset in hex. The search ends when it has found enough, with ``required`` among them unless that is None, or
-    more calls than a program would have. It begins at the addresses ``likely``, of code that may call the module.
+    by its offset in hex. The search ends when it has found enough, with ``required`` among them, or more calls than a
+    program would have; where that is None, it looks far away for the first one alone. It begins at the addresses
+    ``likely``, of code that may call the module.
     """
     left = _MAX_CALLS
     called: set[str] = set()
     for address, size, data in chain(_code_at(source, elf, extent, likely), _code_around(source, elf, extent)):
+        if called and required is None and size > _NEAR:
+            break
         found = [target for _, target in islice(calls_in(elf, data, size, address, extent.start, extent.end), left)]
         left -= len(found)
         if names is None:
