@@ -147,10 +147,15 @@ def test_the_tutorial_works_in_an_empty_directory_with_the_wheel(wheel: Path, tm
     said = done.stdout
     assert done.returncode == 0, said + done.stderr
 
+    shown = re.search(r"^```text\n(verdict .*?)^```", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+    assert shown
+    for line in shown[1].splitlines():
+        assert line.removesuffix(" ...") in said
     assert re.search(r"^plain +agent/plain .* go1\.26\.6 ", said, re.MULTILINE)
     assert re.search(r"^proven +agent/kubelet .* go-native-v1\.0\.0", said, re.MULTILINE)
     assert "1 definition checked, no problems." in said
     assert "1 manifest and 1 tool verified, 0 findings." in said
+    assert "contains   1 file, 0 images" in said
     valid, _, invalid = said.partition("Verdict: VALID")
     assert "VALID  manifest-rhel8.json.asc" in valid
     assert "/usr/bin/kubelet [files]" in invalid

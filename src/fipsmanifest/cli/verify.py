@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -250,7 +250,7 @@ def _print_manifest(manifest: dict[str, Any]) -> None:
     what = f"manifest of Kubernetes {manifest['kubernetes']} for EL {manifest['el']}, {serial}"
     reason = manifest.get("reason")
     _rows("what", [what, *([f"reason: {reason}"] if reason else [])])
-    holds = [f"{len(manifest['files'])} files, {len(manifest.get('images') or [])} images"]
+    holds = [f"{_counted(manifest['files'], 'file')}, {_counted(manifest.get('images') or [], 'image')}"]
     for component in manifest.get("components") or []:
         where = component.get("architecture") or "all"
         because = f" ({component['reason']})" if component.get("reason") else ""
@@ -279,3 +279,7 @@ def _rows(heading: str, rows: Sequence[str]) -> None:
     for row in rows:
         output.write(f"{heading:<10} {output.one_line(row)}")
         heading = ""
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")
