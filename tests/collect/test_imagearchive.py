@@ -463,7 +463,7 @@ def test_what_no_runtime_would_run_is_left_out_with_its_reason(
 
 
 def open_store(tree: Path, directory: Path, found: imagearchive.Contents) -> Iterator[Member]:
-    return imagearchive.open_archive(tree, Cache(directory / "cache")).store.others(found.layers)
+    return imagearchive.open_archive(tree, Cache(directory / "cache")).store.others(found.parts)
 
 
 @pytest.mark.parametrize(
@@ -485,8 +485,9 @@ def test_a_layer_of_an_image_that_is_left_out_is_looked_through_whoever_shares_i
     beside(tree, "x:1", config, [shared], **entry)
     found = contents(tree, tmp_path)
     assert [image.name for image in found.images] == [NAME]
-    assert f"/blobs/sha256/{shared['digest'][7:]}" not in found.layers
-    assert len(found.layers) == 1
+    assert f"/blobs/sha256/{shared['digest'][7:]}" not in found.parts
+    # Its configuration, and the layer that it alone has.
+    assert len(found.parts) == 2
 
 
 def test_a_layer_of_a_saved_image_that_is_left_out_is_looked_through_whoever_shares_it(tmp_path: Path) -> None:
@@ -503,7 +504,7 @@ def test_a_layer_of_a_saved_image_that_is_left_out_is_looked_through_whoever_sha
     (tree / "manifest.json").write_text(json.dumps(images))
     found = contents(tree, tmp_path)
     assert [image.name for image in found.images] == [NAME]
-    assert found.layers == {"/b.tar"}
+    assert found.parts == {"/good.json", "/b.tar"}
 
 
 # ctr of containerd 1.6 imports and unpacks each of these: neither the types nor the system of the configuration count.

@@ -316,7 +316,7 @@ def judged(path: Path, directory: Path) -> tuple[set[tuple[str, ...]], set[str]]
                 deque(layer_members(layer, diff_id), maxlen=0)
         rest = {
             digest(member.content.read())
-            for member in archive.store.others(contents.layers)
+            for member in archive.store.others(contents.parts)
             if member.content is not None
         }
     except FipsManifestError:

@@ -77,8 +77,8 @@ class Contents:
     """In the archive's order, a platform each."""
     left_out: tuple[SkippedPart | FipsManifestError, ...]
     """What else the archive lists: what it is instead of an image for Linux, or why it cannot be looked through."""
-    layers: frozenset[str]
-    """Where in the archive the layers are of which all images are among `images`.
+    parts: frozenset[str]
+    """Where in the archive the configurations and layers are of which all images are among `images`.
 
     Anything else may be programs: what one image hides in a layer, another one that is left out may show.
     """
@@ -302,7 +302,7 @@ _Listed = tuple[Artifact | SkippedPart | FipsManifestError, Sequence[str]]
 
 
 def _indexed_images(archive: Archive, cache: Cache, address: str) -> Iterator[_Listed]:
-    """Yield what ``index.json`` lists, images with the paths of their layers."""
+    """Yield what ``index.json`` lists, images with the paths of their parts."""
     walk = Walk(Layout(archive.store, cache), cache, most=_MOST_ENTRIES, rest_is_read=True)
     for entry in archive.index.manifests if archive.index else ():
         name = entry.names[0] if entry.names else entry.digest
@@ -313,11 +313,11 @@ def _indexed_images(archive: Archive, cache: Cache, address: str) -> Iterator[_L
             manifest = part.manifest
             sha256 = manifest.digest.removeprefix("sha256:")
             image = Artifact("", "image", name, address, sha256, manifest.size, manifest.path, platforms=(part,))
-            yield image, [blob_path(layer.digest) for layer in part.layers]
+            yield image, [blob_path(blob.digest) for blob in (part.config, *part.layers)]
 
 
 def _saved_contents(archive: Archive, cache: Cache, address: str) -> Iterator[_Listed]:
-    """Yield what ``manifest.json`` lists, images with the paths of their layers."""
+    """Yield what ``manifest.json`` lists, images with the paths of their parts."""
     for saved in archive.saved:
         name = saved.names[0] if saved.names else saved.config
         try:
@@ -331,7 +331,7 @@ def _saved_contents(archive: Archive, cache: Cache, address: str) -> Iterator[_L
         except FipsManifestError as error:
             yield error, ()
         else:
-            yield image, origin.layers
+            yield image, [inside(saved.config, archive.store.name), *origin.layers]
 
 
 def _from_cache(source: ImageArchive, reference: str, definition: Definition, context: Context) -> Artifact | None:

@@ -235,7 +235,7 @@ class ContainerInspector:
         found += contents.left_out
         # Unpacking the archive also yields files that no image refers to, and a runtime that reads other documents
         # may use them as layers.
-        for member in archive.store.others(contents.layers) if rest else ():
+        for member in archive.store.others(contents.parts) if rest else ():
             finding, within = self.inspect_member(member, self.inspector.program, name, depth)
             found += [LocatedFinding(name, None, finding), *within] if finding is not None else within
         return found
