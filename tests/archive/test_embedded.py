@@ -214,6 +214,42 @@ def test_a_compiled_module_with_a_magic_in_it_is_a_file(tmp_path: Path) -> None:
     assert found(Path(compiled).read_bytes()) is None
 
 
+SMALL = b"#!/bin/sh\nexec /opt/other/kubelet\n"
+EMPTY = gzip.compress(b"", mtime=0)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(SMALL, mtime=0),
+        gzip.compress(PROGRAM_HEADER + bytes(400), mtime=0),
+        gzip.compress(b"x" * 30_000, mtime=0),
+        gzip.compress(bytes(9000) + SMALL, mtime=0),
+        # gunzip joins all members.
+        EMPTY + gzip.compress(SMALL, mtime=0),
+        EMPTY * 25 + gzip.compress(SMALL, mtime=0),
+        # 512 bytes of nothing: 20 each, and a last one with a name of eleven letters.
+        EMPTY * 24 + EMPTY[:3] + b"\x08" + EMPTY[4:10] + b"a" * 11 + b"\0" + EMPTY[10:] + gzip.compress(SMALL, mtime=0),
+        # gunzip writes the content before it reports a wrong sum or size.
+        gzip.compress(SMALL, mtime=0)[:-8] + b"sums" + len(SMALL).to_bytes(4, "little"),
+        gzip.compress(SMALL, mtime=0)[:-4] + b"size",
+    ],
+)
+def test_packed_data_is_not_passed_over_because_it_is_small(packed: bytes) -> None:
+    unpacked = subprocess.run(["gunzip"], input=packed, capture_output=True, check=False).stdout
+    assert unpacked.strip(b"\0")
+    program = Path("/bin/true").read_bytes()
+    for more in (b"", b"\n" * 600):
+        assert found(SCRIPT + packed + more) == "script with gzip data in it"
+        assert found(program + packed + more) == "program with gzip data behind it"
+
+
+def test_packed_data_that_is_nothing_is_passed_over() -> None:
+    for packed in (EMPTY, EMPTY * 3, gzip.compress(bytes(10_240), mtime=0)):
+        assert found(SCRIPT + packed) is None
+        assert found(Path("/bin/true").read_bytes() + packed) is None
+
+
 def test_a_container_is_judged_by_its_members_alone(tmp_path: Path) -> None:
     program = programs.boring().read_bytes()
     (tmp_path / "a.tar").write_bytes(make_layer({"usr/bin/kubelet": program}))

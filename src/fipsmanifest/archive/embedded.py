@@ -43,11 +43,12 @@ _ELF_HEADER = 64
 #: The type of a section that is in memory alone.
 _NOBITS = 8
 
+_GZIP = b"\x1f\x8b\x08"
 #: Compressed and packed data: magic, name, and what else the header must be. Magics that are common words are not here.
 _PACKED = tuple(
     (magic, name, re.compile(re.escape(magic) + rest, re.DOTALL))
     for magic, name, rest in (
-        (b"\x1f\x8b\x08", "gzip", b"[\0-\x1f]"),
+        (_GZIP, "gzip", b"[\0-\x1f]"),
         (b"\xfd7zXZ\0", "xz", b""),
         (b"\x28\xb5\x2f\xfd", "zstd", b""),
         # lz4 frame format: version 01, and a reserved bit of the descriptor.
@@ -229,16 +230,24 @@ def _confirms(magic: bytes, data: bytes | bytearray, at: int) -> bool:
 
 
 def _is_gzip(data: bytes | bytearray) -> bool:
-    """Check a magic of three bytes by what can be decompressed behind it.
+    """Check a magic of three bytes by what can be decompressed behind it, in up to `_REACH` bytes.
 
-    A member that ends within so few bytes is too small for a program; the next one has a magic of its own.
+    Members that are empty or all zeros, such as the empty layer that tools for images have, hold nothing to run.
     """
-    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        stream.decompress(data, 1 << 16)
-    except zlib.error:
-        return False
-    return not stream.eof
+    rest = bytes(data)
+    while rest.startswith(_GZIP):
+        stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            content = stream.decompress(rest, 1 << 16)
+        except zlib.error as error:
+            # gunzip reports these when it has written all of the content.
+            return str(error).endswith(("incorrect data check", "incorrect length check"))
+        if not stream.eof or content.strip(b"\0"):
+            return True
+        # Python's reader passes over zeros between members.
+        rest = stream.unused_data.lstrip(b"\0")
+    # Another member may follow.
+    return len(data) == _REACH and _GZIP.startswith(rest)
 
 
 def _is_xz(data: bytes | bytearray) -> bool:
@@ -271,7 +280,7 @@ def _is_gzip_of_program(data: bytes | bytearray) -> bool:
 _OF_SCRIPTS = (b"/Td6WFoA", b"Qlpo", b"KLUv/", b"UEsDB", b"BCJNG", b"N3q8ryc")
 #: What a magic that other data has as well is confirmed by.
 _CONFIRM: Mapping[bytes, Callable[[bytes | bytearray], bool]] = {
-    b"\x1f\x8b\x08": _is_gzip,
+    _GZIP: _is_gzip,
     b"\xfd7zXZ\0": _is_xz,
     b"\x28\xb5\x2f\xfd": _is_zstd,
     b"H4sI": _is_gzip_of_program,
