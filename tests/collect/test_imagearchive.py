@@ -242,7 +242,7 @@ def test_a_saved_layer_that_is_not_its_diff_id_is_refused(saved: Path, tmp_path:
     layer = tree / json.loads((tree / "manifest.json").read_text())[0]["Layers"][0]
     layer.chmod(0o644)
     layer.write_bytes(LAYERS[1])
-    with pytest.raises(Refused, match=f"{DIFF_IDS[0]} is {DIFF_IDS[1]}"):
+    with pytest.raises(Refused, match=f"the file for {DIFF_IDS[0]} has the digest {DIFF_IDS[1]}"):
         take(packed(tree, tmp_path / "spoiled.tar"), context(tmp_path))
 
 
@@ -348,7 +348,7 @@ def test_the_layers_of_the_second_document_may_be_other_files_with_the_same_cont
         (tree / str(number) / "layer.tar").write_bytes(layer)
     assert len(contents(tree, tmp_path).images) == 1
     (tree / "1/layer.tar").write_bytes(LAYERS[0])
-    with pytest.raises(Refused, match=f"{DIFF_IDS[1]} is {DIFF_IDS[0]}"):
+    with pytest.raises(Refused, match=f"the file for {DIFF_IDS[1]} has the digest {DIFF_IDS[0]}"):
         contents(tree, tmp_path)
 
 
@@ -360,7 +360,7 @@ def test_the_layers_of_the_second_document_may_be_other_files_with_the_same_cont
         (config_of(LAYERS[0]), {"RepoTags": []}, "says that an image has the configuration"),
         (config_of(*LAYERS), {"RepoTags": ["docker.io/other:v1"]}, "says that 'docker.io/other:v1' has"),
         (None, {"Layers": ["0/layer.tar"]}, "has 2 layers, and manifest.json 1"),
-        (None, {"Layers": ["0/layer.tar"] * 2}, f"{DIFF_IDS[1]} is {DIFF_IDS[0]}"),
+        (None, {"Layers": ["0/layer.tar"] * 2}, f"the file for {DIFF_IDS[1]} has the digest {DIFF_IDS[0]}"),
         (None, {"LAYERS": ["0/layer.tar"]}, "manifest.json has the key 'LAYERS'"),
     ],
 )
