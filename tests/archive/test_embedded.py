@@ -132,8 +132,12 @@ def tar(data: bytes) -> bytes:
     return make_layer({"k": data})
 
 
+def in_script(data: bytes) -> bytes:
+    return SCRIPT + data
+
+
 @pytest.mark.parametrize("wrap", [base64.encodebytes, base64.b64encode], ids=["lines", "one line"])
-@pytest.mark.parametrize("inner", [bytes, tar], ids=["program", "tar"])
+@pytest.mark.parametrize("inner", [bytes, tar, in_script], ids=["program", "tar", "script"])
 @pytest.mark.parametrize("kind", ["gzip", "xz", "zstd", "bzip2"])
 def test_a_script_that_carries_packed_data_as_text_is_not_passed_over(
     kind: str, inner: Callable[[bytes], bytes], wrap: Callable[[bytes], bytes]

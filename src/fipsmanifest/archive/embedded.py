@@ -273,7 +273,7 @@ def _is_gzip_of_program(data: bytes | bytearray) -> bool:
     except zlib.error:
         return False
     packed = any(start.startswith(magic) and header.match(start) for magic, _, header in _PACKED)
-    return packed or start.startswith((_ELF, b"07070")) or start[257:262] == b"ustar"
+    return packed or start.startswith((_ELF, b"#!", b"07070")) or start[257:262] == b"ustar"
 
 
 #: Base64 whose content cannot be seen from its start. Source code has it for test data, so only scripts are searched.
