@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.tamperings import CONTROL_PLANE, TAMPERINGS, WORKER, Tampering, rounds
+from tests.cluster.tamperings import TAMPERINGS, Tampering, rounds
 from tests.support.gnupg import opened_home
 from tests.support.realcluster import cluster as realcluster
 from tests.support.realcluster import release
 from tests.support.realcluster.cluster import NODES, Cluster
+from tests.support.realcluster.machine import Machine
 from tests.support.realcluster.tampering import tamper, undo
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -96,7 +97,7 @@ def test_the_roles_of_deploy_are_enough_on_a_real_cluster(cluster: Cluster) -> N
 
 
 class Rounds:
-    """Many tamperings of a control plane and a worker at a time, and what a check of the cluster finds then."""
+    """Many tamperings of two nodes at a time, and what a check of the cluster finds then."""
 
     def __init__(self, cluster: Cluster, rows: Sequence[Tampering]) -> None:
         self._cluster = cluster
@@ -105,12 +106,12 @@ class Rounds:
 
     def run(self, row: Tampering) -> Found:
         """Return what is found in the round of a row."""
-        number = next(number for number, rows in enumerate(self._rounds) if row in rows)
+        number = next(
+            number for number, nodes in enumerate(self._rounds) if any(row in rows for rows in nodes.values())
+        )
         if number not in self._found:
-            # The worker of the round before is as it was, or it is not valid now.
-            places = {CONTROL_PLANE: "node-1", WORKER: ("node-2", "node-3")[number % 2]}
             try:
-                self._found[number] = self._apply(places, self._rounds[number], number)
+                self._found[number] = self._apply(self._rounds[number], number)
             except (AssertionError, subprocess.SubprocessError) as error:
                 # For each of its rows, and not again.
                 self._found[number] = error
@@ -119,26 +120,29 @@ class Rounds:
             raise found
         return found
 
-    def _apply(self, places: dict[str, str], rows: list[Tampering], number: int) -> Found:
-        machines = {role: self._cluster.machines[places[role]] for role in {row.role for row in rows}}
+    def _apply(self, nodes: dict[str, list[Tampering]], number: int) -> Found:
+        machines = [self._cluster.machines[name] for name in nodes]
         reports = self._cluster.directory / f"reports-{number}"
 
-        def apply(role: str) -> None:
-            for row in rows:
-                if row.role == role:
-                    tamper(machines[role], row.script)
+        def apply(machine: Machine) -> None:
+            for row in nodes[machine.name]:
+                tamper(machine, row.script)
 
         with ThreadPoolExecutor() as pool:
             try:
                 list(pool.map(apply, machines))
+                shown = pool.submit(lambda: self._cluster.check().stdout if number == 0 else "")
                 _, found = checked(self._cluster, "--report-dir", str(reports))
-                directly = list(pool.map(self._cluster.tool, [machine.name for machine in machines.values()]))
-                shown = self._cluster.check().stdout if number == 0 else ""
+                directly = list(pool.map(self._cluster.tool, nodes))
+                return Found(
+                    found,
+                    {path.stem: json.loads(path.read_text()) for path in reports.glob("*.json")},
+                    dict(zip(nodes, directly, strict=True)),
+                    {row.name: name for name, rows in nodes.items() for row in rows},
+                    shown.result(),
+                )
             finally:
-                list(pool.map(undo, machines.values()))
-        whole = {path.stem: json.loads(path.read_text()) for path in reports.glob("*.json")}
-        nodes = {role: machine.name for role, machine in machines.items()}
-        return Found(found, whole, dict(zip(nodes.values(), directly, strict=True)), nodes, shown)
+                list(pool.map(undo, machines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,7 @@ class Found:
     directly: dict[str, dict[str, Any]]
     """What the node tool reports on the node itself, of each node that was tampered with."""
     nodes: dict[str, str]
-    """Role -> the node that was tampered with."""
+    """What was done -> the node that it was done to."""
     shown: str
     """What a person sees, in the first round."""
 
@@ -168,7 +172,7 @@ def test_what_is_done_to_a_node_is_found_there_and_the_other_nodes_stay_valid(
 ) -> None:
     found = all_rounds.run(row)
 
-    node = found.nodes[row.role]
+    node = found.nodes[row.name]
     (told,) = (one for one in found.report["nodes"] if one["name"] == node)
     assert told["verdict"] == "invalid", told
     wanted = (row.status, row.check, row.code, row.component)
@@ -180,7 +184,7 @@ def test_what_is_done_to_a_node_is_found_there_and_the_other_nodes_stay_valid(
     groups = [found.report["findings"][number] for number in told.get("findings", [])]
     short = {(one["status"], one["check"], one["code"] or "", one["component"] or "") for one in groups}
     assert wanted in short or told["left_out"] > 0, short
-    others = {name: verdict for name, verdict in verdicts(found.report).items() if name not in found.nodes.values()}
+    others = {name: verdict for name, verdict in verdicts(found.report).items() if name not in found.directly}
     assert others == dict.fromkeys(others, "valid") and others
 
 
@@ -196,7 +200,7 @@ def _findings(report: dict[str, Any]) -> dict[tuple[str, str, str, str], dict[st
 def test_whole_reports_come_by_the_logs_of_pods_whose_nodes_are_not_valid(all_rounds: Rounds) -> None:
     found = all_rounds.run(TAMPERINGS[0])
 
-    assert set(found.whole) == set(found.nodes.values())
+    assert set(found.whole) == set(found.directly)
     assert found.report["warnings"] == []
     assert found.report["components"]["kubelet"] == 1
     for report in found.whole.values():
@@ -209,7 +213,8 @@ def test_a_person_sees_what_was_found_and_where(all_rounds: Rounds) -> None:
 
     print(shown)  # noqa: T201 - for `make cluster`
     assert "[FAIL] files: kubectl /usr/bin/kubectl (digest) on 1 node: node-2\n" in shown
-    assert "[FAIL] services: kube-scheduler kube-scheduler [::1]:10259 (not-allowed) on 1 node: node-1\n" in shown
+    image = "docker.io/mesosphere/kube-apiserver:v1.20.2_fips.0 (unpacked)"
+    assert f"[FAIL] images: kube-apiserver {image} (snapshot-file) on 1 node: node-1\n" in shown
     assert " did not fit into a pod's status: use --report-dir to get the whole reports.\n" in shown
     assert "Verdict: INVALID (3 nodes: 1 valid, 2 invalid; " in shown
 
