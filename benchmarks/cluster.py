@@ -25,7 +25,7 @@ from fipsmanifest.cluster.aggregate import Aggregate
 from fipsmanifest.cluster.api import Api
 from fipsmanifest.cluster.kubeconfig import load_connection
 from fipsmanifest.cluster.message import Expected, read_pod
-from fipsmanifest.cluster.objects import namespace_object
+from fipsmanifest.cluster.objects import host_root, namespace_object
 
 from .measure import Figure, Run, run
 
@@ -166,11 +166,12 @@ def _collect(kubeconfig: Path) -> str:
                 report = json.loads(status[0]["state"]["terminated"]["message"])
                 tool = report["host"]["tool_sha256"]
                 manifests = frozenset(one["sha256"] for one in report["manifests"])
-            expected = Expected(name, pod["metadata"]["uid"], manifests, tool, pod["spec"])
+            about = pod["metadata"]
+            expected = Expected(name, about["uid"], manifests, tool, host_root(about["name"]), pod["spec"])
             found.add(name, read_pod(pod, expected))
     assert len(found.nodes) > 9000 and found.verdict == "invalid"
-    about = document.ClusterReport("", "", "", [], {}, "", "", 0.0, found)
-    return json.dumps(document.to_document(about), indent=2, sort_keys=True)
+    result = document.ClusterReport("", "", "", [], {}, "", "", 0.0, found)
+    return json.dumps(document.to_document(result), indent=2, sort_keys=True)
 
 
 if __name__ == "__main__":

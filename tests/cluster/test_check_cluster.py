@@ -50,13 +50,16 @@ def test_every_node_is_in_the_result_by_name_with_its_verdict_or_the_reason(
                 return reports.report(name, pod)
             case "invalid":
                 return reports.report(name, pod, failure("containerd", "/usr/bin/containerd"))
+            case "copier":
+                # The report of another node's pod of this run.
+                return reports.report("valid", {**pod, "metadata": {**pod["metadata"], "name": "another"}})
             case "unknown":
                 return reports.report(name, pod, Result("services", "etcd", UNKNOWN, advice="Start it."))
         return ended.get(name)
 
     report = world.check(
         [
-            *map(node, ["valid", "invalid", *ended]),
+            *map(node, ["valid", "invalid", "copier", *ended]),
             node("unknown"),
             node("no-image", images=["example.com/app:1"]),
             node("not-ready", ready="Unknown"),
@@ -85,6 +88,7 @@ def test_every_node_is_in_the_result_by_name_with_its_verdict_or_the_reason(
         "missing": ("unknown", "image-missing"),
         "killed": ("unknown", "out-of-memory"),
         "empty": ("unknown", "no-report"),
+        "copier": ("unknown", "foreign-report"),
         "no-image": ("unknown", "no-image"),
         "not-ready": ("unknown", "not-ready"),
         "silent": ("unknown", "timed-out"),

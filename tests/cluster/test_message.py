@@ -24,11 +24,12 @@ from fipsmanifest.node.report import Report
 from fipsmanifest.node.result import PASS, Result
 from tests.support.fakekubelet import finished, node
 
-SENT = RunObjects("0123456789", "fips", make_payload(b"#!tool", [("m.asc", b"signed")]), 300).pod(
+POD = RunObjects("0123456789", "fips", make_payload(b"#!tool", [("m.asc", b"signed")]), 300).pod(
     read_node(node("node-1")), "pause", 1, "auto"
-)["spec"]
-EXPECTED = Expected("node-1", "uid-1", frozenset(("a" * 64,)), "b" * 64, SENT)
-HOST = {"name": "x", "root": "/host", "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
+)
+SENT, ROOT = POD["spec"], "/host/" + POD["metadata"]["name"]
+EXPECTED = Expected("node-1", "uid-1", frozenset(("a" * 64,)), "b" * 64, ROOT, SENT)
+HOST = {"name": "x", "root": ROOT, "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
 HOST |= {"architecture": "x86_64", "tool": "0.1", "python": "3.6.8", "hash": "openssl", "tool_sha256": "b" * 64}
 
 
@@ -84,6 +85,9 @@ def test_the_pod_has_to_be_this_one_on_this_node() -> None:
         ({"schema": "fipsmanifest/node/v2"}, 0, "unreadable-report"),
         ({"scope": "partial"}, 0, "foreign-report"),
         ({"host": {}}, 0, "foreign-report"),
+        ({"host": {**HOST, "tool_sha256": "c" * 64}}, 0, "foreign-report"),
+        ({"host": {**HOST, "root": f"{ROOT}1"}}, 0, "foreign-report"),
+        ({"host": {**HOST, "root": ""}}, 0, "foreign-report"),
         ({"manifests": [{"sha256": "a" * 64}, {"sha256": "c" * 64}]}, 0, "foreign-report"),
         ({"manifests": "a" * 64}, 0, "foreign-report"),
         ({}, 137, "out-of-memory"),
@@ -115,13 +119,13 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "the payload": lambda spec: next(one for one in spec["volumes"] if "projected" in one)["projected"].update(
         sources=[]
     ),
-    "a part of a mount": lambda spec: at(spec, "volumeMounts", "/host").update(subPath="opt"),
-    "a part of a mount by a variable": lambda spec: at(spec, "volumeMounts", "/host").update(subPathExpr="$(X)"),
+    "a part of a mount": lambda spec: at(spec, "volumeMounts", ROOT).update(subPath="opt"),
+    "a part of a mount by a variable": lambda spec: at(spec, "volumeMounts", ROOT).update(subPathExpr="$(X)"),
     "a mount that is missing": lambda spec: spec["containers"][0]["volumeMounts"].remove(
         at(spec, "volumeMounts", "/etc")
     ),
     "a mount over a program": lambda spec: spec["containers"][0]["volumeMounts"].append(
-        {"name": "x", "mountPath": "/host/usr/bin/kubelet"}
+        {"name": "x", "mountPath": f"{ROOT}/usr/bin/kubelet"}
     ),
     "a mount over all": lambda spec: spec["containers"][0]["volumeMounts"].append({"name": "x", "mountPath": "/"}),
     "a mount over processes": lambda spec: spec["containers"][0]["volumeMounts"].append(

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from fipsmanifest.cluster.api import Api, ApiError
+from fipsmanifest.cluster.objects import host_root
 from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.node.bounded import bounded_json
 from fipsmanifest.node.report import Report
@@ -25,7 +26,7 @@ PAUSE = "registry.k8s.io/pause:3.9"
 Status = Mapping[str, Any] | None
 Behaviour = Callable[[str, Mapping[str, Any], "Reports"], Status]
 
-_HOST = {"root": "/host", "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
+_HOST = {"role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
 _HOST |= {"architecture": "x86_64", "tool": "0.1", "python": "3.6.8", "hash": "openssl"}
 
 
@@ -103,7 +104,7 @@ class Reports:
         given = Report(
             verdict,
             "live",
-            {**_HOST, "name": name, "tool_sha256": tool},
+            {**_HOST, "name": name, "tool_sha256": tool, "root": host_root(pod["metadata"]["name"])},
             [{"file": "manifest-rhel8.json.asc", "sha256": digest} for digest in manifests],
             results,
             [],

@@ -57,6 +57,8 @@ class Expected:
     """SHA-256 of each signed manifest."""
     tool: str
     """SHA-256 of the node tool."""
+    root: str
+    """Where the pod has the host's ``/``."""
     specification: Mapping[str, Any]
     """The pod's, as it was sent (core/v1 PodSpec)."""
 
@@ -172,8 +174,11 @@ def _read_message(message: Any, code: Any, expected: Expected) -> Answer:
         return no_answer("foreign-report", "it is for other manifests")
     if report.get("scope") != "live":
         return no_answer("foreign-report", f"its scope is {report.get('scope')}")
-    if _mapping(report.get("host")).get("tool_sha256") != expected.tool:
+    host = _mapping(report.get("host"))
+    if host.get("tool_sha256") != expected.tool:
         return no_answer("foreign-report", "it is by another tool")
+    if host.get("root") != expected.root:
+        return no_answer("foreign-report", "it was made in another pod")
     # 6. Its verdict, its counts and the exit code agree.
     passed, failed, unknown = (_count(report.get("summary"), status) for status in (PASS, FAIL, UNKNOWN))
     if min(passed, failed, unknown) < 0:

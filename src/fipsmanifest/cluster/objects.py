@@ -92,8 +92,9 @@ class RunObjects:
 
     def pod(self, node: ClusterNode, image: str, attempt: int, role: str) -> dict[str, Any]:
         """Return the Pod (core/v1) that checks a node; ``role`` is the node tool's option."""
-        volumes, mounts = self._volumes(node.has_lib64)
-        metadata = self._metadata(self.pod_name(node.name, attempt))
+        name = self.pod_name(node.name, attempt)
+        volumes, mounts = self._volumes(host_root(name), node.has_lib64)
+        metadata = self._metadata(name)
         # Reading another process' /proc entries is denied by the runtime's default profile.
         metadata["annotations"] = {f"container.apparmor.security.beta.kubernetes.io/{CONTAINER}": "unconfined"}
         return {
@@ -119,7 +120,7 @@ class RunObjects:
                         "name": CONTAINER,
                         "image": image,
                         "imagePullPolicy": "Never",
-                        "command": [*_SHELL, self._script(), TOOL, *self._options(role)],
+                        "command": [*_SHELL, self._script(), TOOL, *self._options(host_root(name), role)],
                         "env": [{"name": name, "value": value} for name, value in _ENVIRONMENT.items()],
                         "securityContext": {
                             "privileged": False,
@@ -145,14 +146,14 @@ class RunObjects:
         begin = f"{{ {unpacking}:; }} || exit {_UNPACKING_FAILED}; " if unpacking else ""
         return f'{begin}exec nice -n 10 sh /payload/{TOOL} "$@"'
 
-    def _options(self, role: str) -> list[str]:
+    def _options(self, root: str, role: str) -> list[str]:
         limit = ["--report", "/dev/termination-log", "--report-limit", str(MESSAGE_BYTES)]
-        return ["--root", "/host", "--live", "--role", role, "--json", *limit, *self.payload.paths()]
+        return ["--root", root, "--live", "--role", role, "--json", *limit, *self.payload.paths()]
 
-    def _volumes(self, has_lib64: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _volumes(self, root: str, has_lib64: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the pod's volumes and where they are mounted."""
         # "Directory": a path that does not exist is an error, and is not made on the node.
-        hosts = {"/host": "/", "/usr": "/usr", "/lib": "/usr/lib"}
+        hosts = {root: "/", "/usr": "/usr", "/lib": "/usr/lib"}
         hosts |= {"/lib64": "/usr/lib64"} if has_lib64 else {}
         volumes: list[dict[str, Any]] = [
             {"name": f"host{number}", "hostPath": {"path": source, "type": "Directory"}}
@@ -175,6 +176,11 @@ class RunObjects:
 
     def _metadata(self, name: str) -> dict[str, Any]:
         return {"name": name, "namespace": self.namespace, "labels": {**MANAGED_BY, RUN_LABEL: self.run}}
+
+
+def host_root(pod: str) -> str:
+    """Return where a pod of this name has the host's ``/``, which its report repeats: no other pod's report does."""
+    return f"/host/{pod}"
 
 
 def namespace_object(name: str) -> dict[str, Any]:

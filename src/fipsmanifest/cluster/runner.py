@@ -20,7 +20,7 @@ from .aggregate import Aggregate, may_be_retried
 from .api import Api, ApiError, Unreachable
 from .message import Answer, Expected, is_finished, no_answer, pending_detail, read_pod
 from .nodes import ClusterNode, read_node
-from .objects import RunObjects
+from .objects import RunObjects, host_root
 from .permissions import missing_rule
 from .watch import Failed, Listed, Lost, PodDeleted, PodSeen, PodWatch, hand_over
 
@@ -286,7 +286,8 @@ class PodRunner:
         else:
             payload = self.objects.payload
             sent = self._pod(attempt)["spec"]
-            expected = Expected(attempt.node.name, attempt.uid, payload.digests, payload.tool_digest, sent)
+            root = host_root(str(pod["metadata"]["name"]))
+            expected = Expected(attempt.node.name, attempt.uid, payload.digests, payload.tool_digest, root, sent)
             answer = read_pod(pod, expected)
             # What it waited for says more than that it did not end.
             waited = answer.reason == "timed-out" and attempt.detail
