@@ -257,7 +257,7 @@ def test_a_hard_link_to_nothing_is_refused_and_named(tmp_path: Path, target: str
 
 @pytest.mark.parametrize("name", [".wh.", ".wh...", ".wh.."])
 def test_a_whiteout_of_nothing_is_refused_and_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Refused, match=r"the whiteout '/a/.*' hides nothing"):
+    with pytest.raises(Refused, match=r"the whiteout '/a/.*' names no file that it could hide"):
         merged(tmp_path, make_layer({f"a/{name}": b""}))
 
 

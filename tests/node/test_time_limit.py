@@ -81,8 +81,8 @@ class TestFileSystemThatDoesNotAnswer:
 
     def test_one_that_stops_to_answer_takes_its_checks_alone(self, tool: Path, signed: Path, root: Path) -> None:
         (root / "etc/kubernetes/manifests").mkdir()
-        command = ["sh", tool, "--json", "--root", root, "--timeout", "5", "--only", "fips-mode,startup", signed]
-        code, report, seconds = run(*HANGING, root / "etc/kubernetes/manifests", *command, limit=8)
+        command = ["sh", tool, "--json", "--root", root, "--timeout", "10", "--only", "fips-mode,startup", signed]
+        code, report, seconds = run(*HANGING, root / "etc/kubernetes/manifests", *command, limit=13)
 
         found = statuses(report)
         assert code == 4 and seconds > 2
