@@ -289,7 +289,7 @@ def test_an_endless_body_is_cut_at_the_cap_and_nothing_is_kept(
 
 
 def test_metadata_that_names_an_absurd_size_is_refused(server: FaultyServer, http: Http, digest: str) -> None:
-    with pytest.raises(Refused, match="said to have"):
+    with pytest.raises(Refused, match="is listed with"):
         http.download(f"{server.url}/a.rpm", expected=digest, size=1 << 60)
 
 
