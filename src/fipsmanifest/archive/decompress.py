@@ -33,6 +33,8 @@ _INPUT = 256 << 10
 #: Bytes that are read first of each stream.
 _FIRST_INPUT = 1 << 10
 _OUTPUT = 1 << 20
+#: The most that is expanded to see whether data is what its magic says.
+_FIRST_OUTPUT = 1 << 16
 
 _GZIP = b"\x1f\x8b\x08"
 _XZ = b"\xfd7zXZ\x00"
@@ -291,7 +293,7 @@ def _stream(
         try:
             expanded = stream.decompress(data, _OUTPUT)
         except zstd.ZstdError as error:
-            if "too much memory" in str(error):  # ZSTD_error_frameParameter_windowTooLarge has no class of its own
+            if _needs_too_much(error):
                 raise source.too_demanding("zstd", f"a window of more than {1 << _ZSTD_WINDOW_LOG} bytes") from error
             raise source.corrupt("zstd", error) from error
         except (lzma.LZMAError, OSError) as error:
@@ -322,6 +324,20 @@ def _skip_zeros(source: _Source) -> int:
             source.put_back(rest)
             break
     return skipped
+
+
+def begins_zstd(data: bytes) -> bool:
+    """Return whether ``data`` begins with a zstd frame (RFC 8878), of which it may have the start alone."""
+    try:
+        zstd.ZstdDecompressor().decompress(data, _FIRST_OUTPUT)
+    except zstd.ZstdError as error:
+        return _needs_too_much(error)
+    return True
+
+
+def _needs_too_much(error: Exception) -> bool:
+    # ZSTD_error_frameParameter_windowTooLarge has no class of its own.
+    return "too much memory" in str(error)
 
 
 def _zstd(source: _Source) -> Iterator[bytes]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import re
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 
@@ -20,11 +19,7 @@ try:
 except ImportError:
     BytesAhoCorasick = None  # type: ignore[assignment,misc]
 
-# In the standard library from Python 3.14 on.
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from .decompress import begins_zstd
 
 #: The longest header that is compared; what is nearer to the end of a piece waits for the next one.
 _REACH = 512
@@ -255,15 +250,6 @@ def _is_xz(data: bytes | bytearray) -> bool:
     return zlib.crc32(data[6:8]) == int.from_bytes(data[8:12], "little")
 
 
-def _is_zstd(data: bytes | bytearray) -> bool:
-    """Check a magic by the frame header and block behind it."""
-    try:
-        zstd.ZstdDecompressor().decompress(bytes(data), 1 << 16)
-    except zstd.ZstdError as error:
-        return "too much memory" in str(error)
-    return True
-
-
 def _is_gzip_of_program(data: bytes | bytearray) -> bool:
     """Check base64 of gzip by what is compressed: configuration and source code hold it for other data, too."""
     text = re.match(rb"[A-Za-z0-9+/\s]*", data)
@@ -282,6 +268,6 @@ _OF_SCRIPTS = (b"/Td6WFoA", b"Qlpo", b"KLUv/", b"UEsDB", b"BCJNG", b"N3q8ryc")
 _CONFIRM: Mapping[bytes, Callable[[bytes | bytearray], bool]] = {
     _GZIP: _is_gzip,
     b"\xfd7zXZ\0": _is_xz,
-    b"\x28\xb5\x2f\xfd": _is_zstd,
+    b"\x28\xb5\x2f\xfd": lambda data: begins_zstd(bytes(data)),
     b"H4sI": _is_gzip_of_program,
 }
