@@ -26,8 +26,9 @@ from tests.support.registry import make_layer
 from tests.support.zips import Archive, Part
 
 SCRIPT = b'#!/bin/sh\ntail -c +000099 "$0" > /tmp/k; chmod +x /tmp/k; exec /tmp/k "$@"\n'
-#: What the kernel checks of a program: the magic, ET_EXEC for x86_64, and one program header.
-PROGRAM_HEADER = b"\x7fELF" + bytes(12) + b"\x02\0\x3e\0" + bytes(34) + b"\x38\0\x01\0" + bytes(6)
+#: What the kernel checks of a program: the magic, ET_EXEC for x86_64, and one program header. What is before the latter
+#: two is not zero: one byte further on, they would be those of a machine of the other byte order.
+PROGRAM_HEADER = b"\x7fELF" + b"\1" * 12 + b"\x02\0\x3e\0" + b"\1" * 34 + b"\x38\0\x01\0" + bytes(6)
 _Put = Callable[[Path, str, bytes], tuple[Path, str]]
 
 
@@ -309,3 +310,9 @@ def test_the_extension_and_the_expression_find_the_same(data: bytes, piece: int)
         assert found(data, piece) == fast
     # What `bytes.find` finds first is the start of a file or of a program.
     assert (fast is not None) == (data.find(PROGRAM_HEADER, 1) >= 0)
+
+
+@pytest.mark.parametrize("searcher", [None, embedded_module._ELF_SEARCHER], ids=["expression", "extension"])
+def test_a_program_is_found_wherever_pieces_end(searcher: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_module, "_ELF_SEARCHER", searcher)
+    assert [at for at in range(1, 1300) if found(b"\1" * at + PROGRAM_HEADER + bytes(1300 - at), 600) is None] == []
