@@ -244,7 +244,7 @@ def test_the_pre_commit_hook_checks_the_definitions_that_are_committed(tmp_path:
     assert run() != 0
 
 
-# This one and the next install what is pinned, which `test_the_steps_of_the_action` does in each run of the tests.
+# It installs what is pinned, which `test_the_steps_of_the_action` does in each run of the tests.
 @pytest.mark.nightly
 def test_the_rpm_runs_where_it_is_unpacked_and_has_man_pages(wheel: Path, tmp_path: Path) -> None:
     made = tmp_path / "made"
@@ -266,7 +266,7 @@ def test_the_rpm_runs_where_it_is_unpacked_and_has_man_pages(wheel: Path, tmp_pa
     assert list(root.rglob("*.pyc")) == []
 
 
-@pytest.mark.nightly
+# In each run: what runs each night is not root.
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone mounts")
 def test_the_steps_of_the_containerfile_make_a_root_in_which_the_entry_point_works(tmp_path: Path) -> None:
     """They run in a copy-on-write view of this machine, which has a Python as the base image has."""
