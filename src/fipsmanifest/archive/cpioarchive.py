@@ -8,8 +8,10 @@ all of them are read.
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from ..errors import Refused
 from . import cpio, decompress, signatures
@@ -36,6 +38,23 @@ def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator
         if count > limits.members:
             raise Refused(f"{name} has more than {limits.members} members.", _ADVICE, reason="too-large")
         yield item
+
+
+def spans(file: BinaryIO, name: str) -> Iterator[tuple[int, int]]:
+    """Yield where in ``file`` the content of each entry is, for all archives that are not compressed.
+
+    Raises `Refused` for a damaged archive.
+    """
+    while data := file.read(1 << 16):
+        rest = data.lstrip(b"\0")
+        if not rest:
+            continue
+        start = file.seek(-len(rest), os.SEEK_CUR)
+        if not cpio.is_archive(file.read(cpio.HEAD)):
+            return
+        file.seek(start)
+        for entry in cpio.entries(file, name):
+            yield file.tell(), file.tell() + entry.size
 
 
 def _archives(stream: _Stream, name: str, limits: Limits, depth: int) -> Iterator[Item]:

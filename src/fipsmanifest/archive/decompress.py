@@ -25,6 +25,7 @@ from ..errors import Incomplete, Refused
 from . import signatures
 from .limits import spend
 from .member import Content, Joined
+from .tarheader import BLOCK, is_header
 
 Compression = Literal["none", "gzip", "bzip2", "xz", "lzma", "zstd"]
 
@@ -112,10 +113,14 @@ class Reader:
 def reader(raw: Content, *, limit: int, name: str) -> Reader:
     """Return the expanded bytes of ``raw``, from its current position to its end.
 
-    ``limit`` bounds the expanded size in bytes; ``name`` is what errors call the archive. Raises as `Reader.read`.
+    ``limit`` bounds the expanded size in bytes; ``name`` is what errors call the archive. Raises as `Reader.read`, and
+    `Refused` where the compressed bytes begin with a header of tar.
     """
     source = _Source(raw, name)
     compression = compression_of(source.peek(_LZMA_HEADER))
+    if compression != "none" and is_header(source.peek(BLOCK)):
+        # The header may be in an extra field of gzip or a skippable frame of zstd, and all that it lists as well.
+        raise source.also_tar(compression)
     return Reader(_EXPAND[compression](source), compression=compression, limit=limit, name=name)
 
 
@@ -218,6 +223,14 @@ class _Source:
             f"{self.name} is not zstd data: its skippable frame is followed by {what}.",
             _AGAIN,
             reason="damaged-archive",
+        )
+
+    def also_tar(self, compression: str) -> Refused:
+        """Return the error for data that GNU tar takes for a tar, and tools that look for compression first do not."""
+        return Refused(
+            f"{self.name} begins as {compression} data and as a tar archive, and unpackers differ on which it is.",
+            "Do not use it; ask those who publish it.",
+            reason="ambiguous-archive",
         )
 
     def too_demanding(self, compression: str, what: str) -> TooDemanding:

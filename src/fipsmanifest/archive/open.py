@@ -16,7 +16,7 @@ from . import ar, compressed, cpio, cpioarchive, directory, rpm, signatures, tar
 from . import zip as zips
 from .decompress import TooDemanding, compression_of, reader
 from .limits import DEFAULT, Limits
-from .member import Item, Joined
+from .member import Item, Joined, Member
 
 _log = logging.getLogger(__name__)
 
@@ -184,29 +184,70 @@ def _outer_kind(head: bytes, tail: bytes, size: int, *, lzma: bool = True) -> Ki
     if tar.is_header(head[:_BLOCK]):
         # Before any compression, as unpackers do: the first member's name may begin as compressed bytes do.
         return "tar"
-    if head.startswith(_RPM):
-        return "rpm"
     if compression_of(head) not in ("none", "" if lzma else "lzma"):
         return "compressed"
-    if cpio.is_archive(head[: cpio.HEAD]):
-        return "cpio"
-    if head.startswith(ar.MAGIC):
-        return "ar"
+    kind = _kind_by_magic(head)
+    if kind is not None:
+        return kind
     if signatures.format_of(head, tail):
         return "unopened"
     return "zip" if zips.is_archive(head, tail, size) else "file"
 
 
+def _kind_by_magic(head: bytes) -> Kind | None:
+    if head.startswith(_RPM):
+        return "rpm"
+    if cpio.is_archive(head[: cpio.HEAD]):
+        return "cpio"
+    return "ar" if head.startswith(ar.MAGIC) else None
+
+
 def _refuse_two_kinds(path: Path, kind: Kind, head: bytes, tail: bytes, size: int) -> None:
     other = signatures.format_of(head, tail) if kind != "unopened" else None
-    if other is None and kind != "zip" and zips.ends_as_archive(tail, size):
-        other = _NAMES["zip"]
+    if other is None and kind == "tar":
+        # The first member's name, which can be any bytes, and what is behind it may be another archive's header.
+        also: Kind | None = "zip" if zips.is_archive(head, b"", 0) else _kind_by_magic(head)
+        other = also and _NAMES[also]
+    if other is None and kind != "zip":
+        found = zips.ends_as_archive(tail, size) or _has_zip_across(path, kind, tail, size)
+        other = _NAMES["zip"] if found else None
     if other is not None and kind in _NAMES:
         raise Refused(
             f"{path.name} is {_NAMES[kind]} and, to other tools, something else as well: {other}.",
             "Do not use it; ask those who publish it.",
             reason="ambiguous-archive",
         )
+
+
+def _has_zip_across(path: Path, kind: Kind, tail: bytes, size: int) -> bool:
+    """Return whether unzip finds an archive in a file of another ``kind`` that is not in one of its members.
+
+    One that is in a member is found when that is inspected.
+    """
+    found = list(zips.directories(tail, size)) if kind in ("tar", "ar", "cpio") else []
+    if not found:
+        return False
+    try:
+        with path.open("rb") as file:
+            spans = list(_spans(file, kind, path.name))
+    except Refused:  # reported when its members are read
+        return False
+    return any(not any(start <= first and last <= end for start, end in spans) for first, last in found)
+
+
+def _spans(file: BinaryIO, kind: Kind, name: str) -> Iterator[tuple[int, int]]:
+    """Yield where in a file of a ``kind`` the content of each member is. Raises as the reader of that kind."""
+    if kind == "tar":
+        stream = tar.FileStream(file)
+        for item in tar.entries(stream, root="/", archive=name):
+            if isinstance(item, Member):
+                yield stream.position, stream.position + item.size
+    elif kind == "ar":
+        for item in ar.read_members(file, name):
+            if isinstance(item, Member):
+                yield file.tell(), file.tell() + item.size
+    else:
+        yield from cpioarchive.spans(file, name)
 
 
 def _inner_kind(file: BinaryIO, name: str) -> Kind | None:
@@ -224,8 +265,8 @@ def _inner_kind(file: BinaryIO, name: str) -> Kind | None:
 
 def _kind_of_tar(path: Path) -> Kind:
     with path.open("rb") as file:
-        stream = reader(file, limit=DEFAULT.expanded, name=path.name)
         try:
+            stream = reader(file, limit=DEFAULT.expanded, name=path.name)
             names = (member.path for member in tar.members(stream, root="/", archive=path.name))
             first = next((name for name in names if name != "/"), "")
         except Refused:

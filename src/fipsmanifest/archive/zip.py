@@ -66,19 +66,30 @@ def ends_as_archive(tail: bytes, size: int) -> bool:
 def _has_directory(tail: bytes, size: int) -> bool:
     """Return whether an end record that is not at the very end has its central directory in front of it.
 
-    unzip and Python take such a file for an archive with extra bytes at its end. Where the directory is longer than
-    ``tail``, its size alone decides.
+    unzip and Python take such a file for an archive with extra bytes at its end.
     """
+    return any(True for _ in directories(tail, size))
+
+
+def directories(tail: bytes, size: int) -> Iterator[tuple[int, int]]:
+    """Yield where in a file a central directory begins and its end record ends, for each in its last bytes, ``tail``.
+
+    Where the directory is longer than ``tail``, its size alone decides; where its size is in a 64-bit record, the
+    directory is not looked for, and begins with that record.
+    """
+    before = size - len(tail)
     at = tail.rfind(zipfields.END)
     while at >= 0:
+        end = before + at + zipfields.END_SIZE
         if at + zipfields.END_SIZE <= len(tail):
             entries, length = zipfields.claims(tail, at)
             start = at - length
-            there = tail[start : start + 4] == zipfields.CENTRAL if start >= 0 else length < size - len(tail) + at
+            there = tail[start : start + 4] == zipfields.CENTRAL if start >= 0 else length <= before + at
             if entries and length >= entries * zipfields.CENTRAL_SIZE and there:
-                return True
+                yield before + start, end
+            elif tail[max(at - zipfields.LOCATOR64_SIZE, 0) : at].startswith(zipfields.LOCATOR64):
+                yield max(before + at - zipfields.LOCATOR64_SIZE - zipfields.END64_SIZE, 0), end
         at = tail.rfind(zipfields.END, 0, at)
-    return False
 
 
 def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Item]:
