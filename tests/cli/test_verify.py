@@ -24,7 +24,8 @@ from fipsmanifest.publish.bucket import Absent
 from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.sign import keys
 from fipsmanifest.state import rollback
-from fipsmanifest.trust.store import Trust, TrustedKey, load_trust
+from fipsmanifest.trust.keys import Trust, TrustedKey
+from fipsmanifest.trust.store import load_trust
 from tests.support import command
 from tests.support import forge as forge_module
 from tests.support.command import PROGRAM

@@ -136,7 +136,7 @@ MUTANTS = (
     ),
     Mutant(
         "every key is carried by the node tool",
-        "trust/store.py",
+        "trust/keys.py",
         "tuple(key for key in self.keys if key.role in TOOL_ROLES)",
         "tuple(key for key in self.keys if key.role)",
         _CERTIFICATES,

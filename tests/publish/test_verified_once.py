@@ -16,7 +16,8 @@ from fipsmanifest.publish.publisher import plan_publication, publish
 from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.publish.snapshot import read_snapshot
 from fipsmanifest.state.workspace import Workspace
-from fipsmanifest.trust.store import Trust, load_trust
+from fipsmanifest.trust.keys import Trust
+from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import VerifiedManifest, verify_cleartext
 from fipsmanifest.workflows.signing import Signer, prepare_manifest
 from tests.support.releases import ReleaseKey, payload, wanted_manifest, wanted_tool

@@ -12,7 +12,7 @@ from fipsmanifest.cli import summary
 from fipsmanifest.errors import FipsManifestError, Incomplete
 from fipsmanifest.model.identity import ManifestId
 from fipsmanifest.state import durable, rollback
-from fipsmanifest.trust.store import Trust
+from fipsmanifest.trust.keys import Trust
 
 _OTHER = 65534
 _BEFORE = "kept as it was\n"

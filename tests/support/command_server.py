@@ -15,7 +15,7 @@ from fipsmanifest.cli import main
 from fipsmanifest.cli.verbs import VERBS
 from fipsmanifest.generate import tool
 from fipsmanifest.generate.zip_writer import append_zip
-from fipsmanifest.trust.store import Trust
+from fipsmanifest.trust.keys import Trust
 
 #: What verbs import only when they need it.
 _DEFERRED = (

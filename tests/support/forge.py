@@ -19,7 +19,8 @@ from typing import Any
 
 from fipsmanifest.sign import keys
 from fipsmanifest.trust import openpgp
-from fipsmanifest.trust.store import Trust, load_trust, parse_trust
+from fipsmanifest.trust.keys import Trust
+from fipsmanifest.trust.store import load_trust, parse_trust
 from tests.support.gnupg import copied_home, remove_home
 
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from fipsmanifest.errors import NotTrusted
-from fipsmanifest.trust import openpgp, selfsignature, store, verify
+from fipsmanifest.trust import keys, openpgp, selfsignature, verify
 from fipsmanifest.trust.selfsignature import _number
 from tests.support.forge import Forge
 from tests.trust.attacks import Case
@@ -61,10 +61,10 @@ STEPS: list[tuple[str, Patch, str]] = [
     ("no end", NO_END, "a subkey's consent that has expired"),
     ("not dated ahead", ANY_DATE, "a binding dated 300 days ahead"),
     ("not dated ahead", ANY_DATE, "a user id certified 300 days ahead"),
-    ("a strong bond at all", put(store, "is_unbound", lambda *_: False), "all of a certificate by SHA-1"),
+    ("a strong bond at all", put(keys, "is_unbound", lambda *_: False), "all of a certificate by SHA-1"),
     ("numbers of an RSA key", any_rsa, "an upstream key with the exponent 1"),
-    ("a large exponent", put(store, "MINIMUM_EXPONENT", 3), "a subkey with the exponent 17"),
-    ("a long modulus", put(store, "MINIMUM_BITS", dict.fromkeys(store.ROLES, 1024)), "weak RSA"),
+    ("a large exponent", put(keys, "MINIMUM_EXPONENT", 3), "a subkey with the exponent 17"),
+    ("a long modulus", put(keys, "MINIMUM_BITS", dict.fromkeys(keys.ROLES, 1024)), "weak RSA"),
     ("a subkey that signs", ANY_SUBKEY, "a subkey that may not sign"),
     ("a subkey that signs", ANY_SUBKEY, "a subkey that did not sign its binding"),
     ("a subkey that signs", ANY_SUBKEY, "by a subkey, pinned by lone, that another certificate claims, before its own"),

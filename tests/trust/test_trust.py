@@ -16,7 +16,8 @@ from fipsmanifest.errors import NotTrusted, UsageError
 from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.sign import keys, listing
 from fipsmanifest.trust import armor, openpgp
-from fipsmanifest.trust.store import Trust, load_trust, parse_trust
+from fipsmanifest.trust.keys import Trust
+from fipsmanifest.trust.store import load_trust, parse_trust
 from fipsmanifest.trust.text import write_time
 from fipsmanifest.trust.verify import verify_cleartext, verify_detached, verify_upstream
 from tests.support.forge import Forge, Pinned, entry, payload

@@ -17,7 +17,7 @@ import pytest
 
 from fipsmanifest.errors import NotTrusted
 from fipsmanifest.trust import cleartext, document, gpgv, openpgp, statuslines, verify
-from fipsmanifest.trust.store import Trust
+from fipsmanifest.trust.keys import Trust
 from tests.support.forge import Forge
 from tests.trust.attacks import DASHES, SIGNATURE, Case, Make, replaced, signed
 from tests.trust.corpus import CASES

@@ -11,7 +11,8 @@ from pathlib import Path
 import typer
 
 from ..errors import FipsManifestError
-from ..trust.store import ROLES, load_trust
+from ..trust.keys import ROLES
+from ..trust.store import load_trust
 from . import project
 
 #: The options that name a directory, and their defaults (`options.DEFINITIONS`, `options.KEYS`).

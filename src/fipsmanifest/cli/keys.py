@@ -19,7 +19,8 @@ from ..sign.gpg import home, passphrase_from_environment
 from ..sign.keys import NewKeys
 from ..sign.listing import KeyInfo, list_keys
 from ..state import durable
-from ..trust.store import TRUST_FILE, TrustedKey, load_trust
+from ..trust.keys import TrustedKey
+from ..trust.store import TRUST_FILE, load_trust
 from ..trust.text import write_time
 from . import completion, options, output
 from .columns import Column

@@ -16,7 +16,8 @@ from ..model.identity import ManifestId
 from ..sign.cosign import PublicKey, read_public_key
 from ..state import rollback
 from ..trust.document import Bindings, name_of, plain_version
-from ..trust.store import Trust, load_trust
+from ..trust.keys import Trust
+from ..trust.store import load_trust
 from ..trust.text import write_time
 from ..trust.verify import Signature
 from ..workflows import verification

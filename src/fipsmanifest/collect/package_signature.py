@@ -27,7 +27,7 @@ from ..errors import Incomplete, NotTrusted, Refused
 from ..fetch.cache import BLOCK
 from ..model.definition import SignedBy
 from ..trust import verify
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from .context import VerifySignature
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from pathlib import Path
 from ..errors import Refused
 from ..node.version import tool_version
 from ..state import durable
-from ..trust.store import PACKED_CERTIFICATES, TRUST_FILE, Trust, load_trust
+from ..trust.keys import Trust
+from ..trust.store import PACKED_CERTIFICATES, TRUST_FILE, load_trust
 from ..trust.text import utc_now
 from .zip_writer import Entry, append_zip
 

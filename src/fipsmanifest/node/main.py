@@ -7,7 +7,8 @@ from typing import Optional, Sequence
 
 from .. import __certificates__, __released__
 from ..errors import FipsManifestError, Incomplete, UsageError
-from ..trust.store import Trust, load_trust, packed_trust
+from ..trust.keys import Trust
+from ..trust.store import load_trust, packed_trust
 from ..trust.text import utc_now, visible
 from . import descriptors, options, output, version
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import CONSUMER_PRECEDENCE, UsageError
 from ..trust.document import MAX_BYTES
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import utc_now, visible, write_time
 from . import host, inspection, options, output, version
 from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Node, verdict

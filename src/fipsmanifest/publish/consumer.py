@@ -16,7 +16,7 @@ from ..model.identity import ManifestId, ReleaseId
 from ..model.manifest import Manifest, parse
 from ..sign import cosign
 from ..trust.document import name_of
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import read_time, write_time
 from ..trust.verify import verify_cleartext, verify_detached
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from ..environment import for_children
 from ..errors import Incomplete
+from ..trust.keys import UNBOUND
 from ..trust.openpgp import Certificate
-from ..trust.store import UNBOUND
 from ..trust.text import visible, write_time
 from .gpg import complaint, find
 

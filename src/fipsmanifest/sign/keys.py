@@ -1,7 +1,7 @@
 """Manage the keys of the trust directory: create, add, retire, revoke and export them.
 
 The directory contains one armored certificate per key, named by its primary fingerprint, and ``trust.json`` (see
-`fipsmanifest.trust.store`). Keys that are created here have no OpenPGP expiry, because an expired key invalidates every
+`fipsmanifest.trust.keys`). Keys that are created here have no OpenPGP expiry, because an expired key invalidates every
 old signature, at offline sites too; their lifetime is in trust.json.
 """
 
@@ -19,15 +19,8 @@ import gnupg
 from ..errors import Conflict, Incomplete, NotTrusted, UsageError
 from ..state import durable
 from ..trust import armor, openpgp
-from ..trust.store import (
-    ROLES,
-    UNBOUND,
-    Trust,
-    TrustedKey,
-    check_strength,
-    is_unbound,
-    load_trust,
-)
+from ..trust.keys import ROLES, UNBOUND, Trust, TrustedKey, check_strength, is_unbound
+from ..trust.store import load_trust
 from ..trust.text import utc_now, visible, write_time
 from . import backup, revocation
 from . import trust_directory as files

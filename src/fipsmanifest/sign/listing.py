@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import Incomplete
 from ..model.lifetime import days_until, format_days
-from ..trust.store import WARN_DAYS, Trust, TrustedKey, load_trust
+from ..trust.keys import WARN_DAYS, Trust, TrustedKey
+from ..trust.store import load_trust
 from ..trust.text import utc_now
 from .certificates import KeyValidity, read_validity
 from .revocation import applies_to, signing_capable_keys

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ..errors import Conflict
 from ..trust import openpgp
-from ..trust.store import Trust, TrustedKey, find_weakness
+from ..trust.keys import Trust, TrustedKey, find_weakness
 from ..trust.text import visible
 
 

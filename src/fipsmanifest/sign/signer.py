@@ -15,7 +15,7 @@ from pathlib import Path
 import gnupg
 
 from ..errors import Incomplete, NotTrusted, UsageError
-from ..trust.store import Trust, TrustedKey
+from ..trust.keys import Trust, TrustedKey
 from ..trust.text import utc_now, visible, write_time
 from ..trust.verify import verify_cleartext, verify_detached
 from .gpg import Passphrase, SecretKey, complaint, is_wrong_passphrase, open_gpg, secret_keys, wrong_passphrase

@@ -11,7 +11,8 @@ from pathlib import Path
 from ..errors import UsageError
 from ..state import durable
 from ..trust import armor, openpgp
-from ..trust.store import TRUST_FILE, Trust, TrustedKey, load_trust, parse_trust
+from ..trust.keys import Trust, TrustedKey
+from ..trust.store import TRUST_FILE, load_trust, parse_trust
 
 
 @contextmanager

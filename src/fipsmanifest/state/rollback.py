@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import Incomplete, NotTrusted
 from ..model import documents
 from ..model.identity import ManifestId
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import visible
 from . import durable
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from ..errors import NotTrusted
 from . import cleartext, document, gpgv, openpgp, statuslines
 from .armor import dearmor
-from .store import OWN_ROLES, Trust, TrustedKey
+from .keys import OWN_ROLES, Trust, TrustedKey
 from .text import utc_now, visible, write_time
 
 _MAX_AHEAD = timedelta(hours=24)

@@ -22,7 +22,7 @@ from ..sign.sigstore import SUFFIX
 from ..state.workspace import Workspace, read
 from ..trust.armor import armor
 from ..trust.document import Bindings
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import visible
 from ..trust.verify import verify_cleartext
 

@@ -11,7 +11,7 @@ from ..inspect.certificates import CertificateTable
 from ..inspect.table import Origin, Table
 from ..state import certificates as state
 from ..state.certificates import KeptTable
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import utc_now, visible, write_time
 from ..trust.verify import verify_detached
 from .verification import Document

@@ -30,7 +30,8 @@ from ..generate.tool import build_tool, version_of
 from ..progress import Progress
 from ..state import durable
 from ..trust.document import Bindings
-from ..trust.store import Trust, load_trust
+from ..trust.keys import Trust
+from ..trust.store import load_trust
 from ..trust.text import utc_now, visible, write_time
 from . import verification
 

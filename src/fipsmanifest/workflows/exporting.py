@@ -7,7 +7,7 @@ from ..export import documents
 from ..export.documents import SignatureState, Source
 from ..trust.cleartext import unverified_body
 from ..trust.document import Bindings
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import write_time
 from ..trust.verify import verify_cleartext
 

@@ -24,7 +24,7 @@ from ..publish.publisher import publish
 from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from ..publish.snapshot import published_manifest, read_snapshot, withdrawn_from
 from ..trust.document import parse_json
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import utc_now, visible, write_time
 from .signing import Signer, plan_unsigned
 

@@ -21,7 +21,7 @@ from ..publish.snapshot import Snapshot, published_manifest, read_snapshot
 from ..sign.cosign import public_keys
 from ..state import lock as locks
 from ..trust.document import parse_json
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import utc_now
 from . import signing, stages
 from .signing import PreparedManifest, Signer

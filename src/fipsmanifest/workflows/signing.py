@@ -29,7 +29,7 @@ from ..sign.signer import pick_signing_key, sign_detached, sign_manifest
 from ..state import durable
 from ..state.workspace import Workspace
 from ..trust.document import name_of, parse_json, read_manifest
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import utc_now, visible
 from ..trust.verify import verify_cleartext
 

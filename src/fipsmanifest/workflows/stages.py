@@ -30,7 +30,8 @@ from ..state import durable
 from ..state import lock as locks
 from ..state.workspace import Workspace, read
 from ..trust.document import parse_json
-from ..trust.store import Trust, load_trust
+from ..trust.keys import Trust
+from ..trust.store import load_trust
 from ..trust.text import read_time
 
 

@@ -19,7 +19,7 @@ from ..sign import cosign, sigstore
 from ..trust import cleartext
 from ..trust import document as documents
 from ..trust.document import Bindings
-from ..trust.store import Trust
+from ..trust.keys import Trust
 from ..trust.text import visible
 from ..trust.verify import Signature, verify_cleartext, verify_detached
 

@@ -5,7 +5,7 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 from ...errors import FipsManifestError, NotTrusted
 from ...trust.document import Bindings, check_bindings
-from ...trust.store import Trust
+from ...trust.keys import Trust
 from ...trust.text import utc_now, visible, write_time
 from ...trust.verify import VerifiedManifest, verify_cleartext
 from .. import provenance

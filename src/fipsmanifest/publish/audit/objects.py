@@ -7,7 +7,7 @@ import hashlib
 from ...errors import NotTrusted
 from ...model.identity import ManifestId
 from ...model.lifetime import days_until, format_days
-from ...trust.store import WARN_DAYS
+from ...trust.keys import WARN_DAYS
 from ...trust.text import read_time
 from .. import history, index, layout
 from ..consumer import read_tool, tool_signer
