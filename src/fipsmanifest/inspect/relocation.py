@@ -19,6 +19,8 @@ _DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ = 7, 8, 23, 2
 _RELA_SIZE = 24
 #: Kubernetes' largest position-independent program has some 400,000 relocations.
 _MAX_RELOCATION_BYTES = 64 << 20
+#: The byte of an address that few others in a table have: lower ones repeat, and higher ones are those of many words.
+_TELLING_BYTE = 1
 #: A linker writes one relocation for each word, and few words have the same address. A table of zeros has millions.
 _MAX_EQUAL = 4096
 
@@ -61,11 +63,11 @@ class RelocatedData:
         """
         data = self._source.read_at(offset, size)
         start = self.address_of(offset)
-        if start is None or not self._relocations:
+        table = self._relocations.data
+        if start is None or not table:
             return data
         written, entries = bytearray(data), struct.Struct(self._elf.order + "QQQ")
-        whole = len(self._relocations) // _RELA_SIZE * _RELA_SIZE
-        for address, info, addend in entries.iter_unpack(memoryview(self._relocations)[:whole]):
+        for address, info, addend in entries.iter_unpack(table):
             if start <= address <= start + len(data) - 8 and info == _RELATIVE[self._elf.facts.machine]:
                 struct.pack_into(self._elf.order + "Q", written, address - start, addend)
         return bytes(written)
@@ -84,46 +86,60 @@ class RelocatedData:
     def references(self, address: int) -> Iterator[int]:
         """Yield the addresses of words whose value is ``address``."""
         packed = struct.pack(self._elf.order + self._word, address)
+        # The entries first, which are found faster than words in data.
+        for entry in self._relocations.entries(packed, 16):
+            yield struct.unpack_from(self._elf.order + "Q", self._relocations.data, entry)[0]
         data = [segment for segment in self._elf.loads if not segment.executable]
         for segment in sorted(data, key=lambda segment: not segment.writable):
             for at in find(self._source, segment.offset, segment.end, packed):
                 if (at - segment.offset + segment.address) % len(packed) == 0:
                     yield segment.address + at - segment.offset
-        for entry in _aligned(self._relocations, packed, 16):
-            yield struct.unpack_from(self._elf.order + "Q", self._relocations, entry)[0]
 
     def _written(self, address: int) -> Iterator[int | None]:
         """Yield what each entry for ``address`` writes; None for what only the loader knows."""
         packed = struct.pack(self._elf.order + "Q", address)
         for table in (self._relocations, self._calls):
-            for entry in _aligned(table, packed, 0):
-                _, info, addend = struct.unpack_from(self._elf.order + "QQQ", table, entry)
+            for entry in table.entries(packed, 0):
+                _, info, addend = struct.unpack_from(self._elf.order + "QQQ", table.data, entry)
                 yield int(addend) if info == _RELATIVE[self._elf.facts.machine] else None
 
     @cached_property
-    def _relocations(self) -> bytes:
+    def _relocations(self) -> _Table:
         """The table DT_RELA; empty if there is none."""
         return self._table(_DT_RELA, _DT_RELASZ)
 
     @cached_property
-    def _calls(self) -> bytes:
+    def _calls(self) -> _Table:
         """The table DT_JMPREL; empty if there is none."""
         return self._table(_DT_JMPREL, _DT_PLTRELSZ)
 
-    def _table(self, place: int, size: int) -> bytes:
+    def _table(self, place: int, size: int) -> _Table:
         if self._elf.facts.machine not in _RELATIVE:
-            return b""
+            return _Table(b"")
         dynamic = dict(self._elf.dynamic)
-        return self.bytes_at(dynamic.get(place, 0), min(dynamic.get(size, 0), _MAX_RELOCATION_BYTES))
+        return _Table(self.bytes_at(dynamic.get(place, 0), min(dynamic.get(size, 0), _MAX_RELOCATION_BYTES)))
 
 
-def _aligned(table: bytes, value: bytes, field: int) -> Iterator[int]:
-    """Yield the offsets of entries of a table with ``value`` in the field at offset ``field``, `_MAX_EQUAL` at most."""
-    found, at = 0, table.find(value, field)
-    while at >= 0 and found < _MAX_EQUAL:
-        remainder = (at - field) % _RELA_SIZE
-        if remainder == 0:
-            found += 1
-            yield at - field
-        # The next possible match is the field of the next entry.
-        at = table.find(value, at + _RELA_SIZE - remainder)
+class _Table:
+    """A table of relocations."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data[: len(data) // _RELA_SIZE * _RELA_SIZE]
+        """Its bytes, without an entry that is cut off."""
+        self._columns: dict[int, bytes] = {}
+
+    def entries(self, value: bytes, field: int) -> Iterator[int]:
+        """Yield the offsets of entries with ``value`` in the field at an offset, `_MAX_EQUAL` at most.
+
+        One byte of the field of all entries is searched first, which is the fastest.
+        """
+        place = field + _TELLING_BYTE
+        if place not in self._columns:
+            self._columns[place] = self.data[place::_RELA_SIZE]
+        column, found = self._columns[place], 0
+        number = column.find(value[_TELLING_BYTE])
+        while number >= 0 and found < _MAX_EQUAL:
+            if self.data.startswith(value, number * _RELA_SIZE + field):
+                found += 1
+                yield number * _RELA_SIZE
+            number = column.find(value[_TELLING_BYTE], number + 1)
