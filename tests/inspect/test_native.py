@@ -370,6 +370,23 @@ def mode_by_relocation() -> bytes:
     return _with_last_relocation(data, text["st_value"] + 8, 7)
 
 
+def mode_by_written_relocation() -> bytes:
+    """The same by two entries in a table that can be written: one of them writes the address that the last one has.
+
+    The program then says that the mode is off (seen when run).
+    """
+    data = native(buildmode="pie").read_bytes()
+    (text,) = (s for s in _section(data, ".symtab").iter_symbols() if s.name == "runtime.godebugDefault")
+    offset, address, size = edits.section(data, ".rela")
+    headers = [header[:] for header in edits.program_headers(data)]
+    for header in headers:
+        if header[0] == 1 and header[2] <= offset < header[2] + header[5]:
+            header[1] |= 2
+    data = edits.with_program_headers(data, headers)
+    data = _with_last_relocation(data, struct.unpack_from("<Q", data, offset + size - 24)[0], 7)
+    return edits.put(data, offset + size - 48, struct.pack("<QQq", address + size - 24, 33, text["st_value"] + 8))
+
+
 def variable_by_relocation() -> bytes:
     """A variable of the module that is zero at first gets another value from the loader."""
     data = native(buildmode="pie").read_bytes()
@@ -480,6 +497,11 @@ FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "the mode, where the runtime reads it": (mode_flipped, "contradicted", "native-mode-differs"),
     "the mode, by the linker": (mode_by_linker, "contradicted", "native-mode-differs"),
     "the mode, by a relocation": (mode_by_relocation, "other-module", "native-mode-unknown"),
+    "the mode, by a relocation that another one writes": (
+        mode_by_written_relocation,
+        "other-module",
+        "native-relocations-unknown",
+    ),
     "a variable of the module, by a relocation": (variable_by_relocation, "contradicted", "native-target-differs"),
     "a variable of the module, by a packed relocation": (
         variable_by_relative_relocation,
