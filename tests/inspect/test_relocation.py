@@ -11,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 
 from fipsmanifest.inspect import elf_reader
 from fipsmanifest.inspect.analysis import analyze
+from fipsmanifest.inspect.native.loaded import LoadedData
 from fipsmanifest.inspect.relocation import RelocatedData, _Table
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
@@ -41,8 +42,9 @@ def test_a_table_of_one_byte_over_and_over_gives_a_bounded_number_of_entries() -
     assert found[:2] == [0, 24]
 
 
-#: Of ``elf.h``: the loader writes the addend, or the size of a symbol and the addend.
-R_X86_64_RELATIVE, R_X86_64_SIZE64 = 8, 33
+#: Of ``elf.h``: the loader writes the addend, or the size of a symbol and the addend, or two words for a descriptor of
+#: thread-local storage, or all of a symbol.
+R_X86_64_RELATIVE, R_X86_64_SIZE64, R_X86_64_TLSDESC, R_X86_64_COPY = 8, 33, 36, 5
 
 
 @pytest.mark.parametrize("kind", [R_X86_64_RELATIVE, R_X86_64_SIZE64])
@@ -66,6 +68,88 @@ def test_a_word_that_the_loader_writes_twice_is_not_what_the_first_entry_says(ki
     forged = edits.put(data, last, struct.pack("<QQQ", slots[0]["r_offset"], kind, 0x1000))
     source = Buffer(forged)
     assert RelocatedData(source, elf_reader.read(source)).word(slots[0]["r_offset"]) is None
+
+
+def with_last_entry(data: bytes, address: int, info: int, symbol_size: int) -> bytes:
+    """Return a program whose last relocation is for ``address``, and whose first symbol has a size."""
+    binary: Any = ELFFile(io.BytesIO(data))
+    table, symbols = binary.get_section_by_name(".rela"), binary.get_section_by_name(".dynsym")
+    last = table["sh_offset"] + table["sh_size"] - 24
+    data = edits.put(data, symbols["sh_offset"] + 24 + 16, struct.pack("<Q", symbol_size))
+    return edits.put(data, last, struct.pack("<QQQ", address, info, 0x1000))
+
+
+def slot_of_a_wrapper(data: bytes) -> tuple[int, int]:
+    """Return where the address of a generated C function is, and that address."""
+    binary: Any = ELFFile(io.BytesIO(data))
+    symbols = binary.get_section_by_name(".symtab").iter_symbols()
+    wanted = {s["st_value"] for s in symbols if s.name.startswith("_cgo_") and "goboringcrypto" in s.name}
+    entries = binary.get_section_by_name(".rela").iter_relocations()
+    return next((entry["r_offset"], entry["r_addend"]) for entry in entries if entry["r_addend"] in wanted)
+
+
+@pytest.mark.parametrize(
+    ("before", "kind", "size", "changed"),
+    [
+        (4, R_X86_64_SIZE64, 0, True),
+        (-4, R_X86_64_SIZE64, 0, True),
+        (7, R_X86_64_RELATIVE, 0, True),
+        (8, R_X86_64_SIZE64, 0, False),
+        (-8, R_X86_64_SIZE64, 0, False),
+        (8, R_X86_64_TLSDESC, 0, True),
+        (16, R_X86_64_TLSDESC, 0, False),
+        (16, R_X86_64_COPY, 17, True),
+        (16, R_X86_64_COPY, 16, False),
+        (1 << 20, R_X86_64_COPY, 1 << 21, True),
+    ],
+)
+def test_a_word_of_which_the_loader_writes_a_part_by_another_entry_is_not_known(
+    before: int, kind: int, size: int, changed: bool
+) -> None:
+    data = programs.boring_pie().read_bytes()
+    slot, function = slot_of_a_wrapper(data)
+    source = Buffer(with_last_entry(data, slot - before, 1 << 32 | kind, size))
+    found = RelocatedData(source, elf_reader.read(source)).word(slot)
+    assert found == (None if changed else function)
+
+
+def test_a_word_across_two_that_the_loader_writes_is_not_known() -> None:
+    data = programs.boring_pie().read_bytes()
+    slot, _ = slot_of_a_wrapper(data)
+    source = Buffer(data)
+    memory = RelocatedData(source, elf_reader.read(source))
+    assert memory.word(slot + 4) is None
+    assert memory.word(slot - 4) is None
+
+
+@pytest.mark.parametrize("size", [16, 1 << 16, 1 << 17])
+def test_the_data_of_a_native_program_is_not_known_where_a_symbol_of_any_size_is_copied(size: int) -> None:
+    data = programs.boring_pie().read_bytes()
+    binary: Any = ELFFile(io.BytesIO(data))
+    # Data without a relocation of its own, behind the table's header.
+    place = binary.get_section_by_name(".data.rel.ro.gopclntab")["sh_addr"] + 0x1000
+    source = Buffer(with_last_entry(data, place, 1 << 32 | R_X86_64_COPY, size))
+    memory = LoadedData(source, elf_reader.read(source))
+    assert memory.word(place + size - 8) is None
+
+
+def test_words_of_tables_that_can_be_written_or_are_of_another_form_are_not_known() -> None:
+    data = programs.boring_pie().read_bytes()
+    slot, _ = slot_of_a_wrapper(data)
+    binary: Any = ELFFile(io.BytesIO(data))
+    place = binary.get_section_by_name(".dynamic")["sh_offset"]
+    tags = list(binary.get_section_by_name(".dynamic").iter_tags())
+    numbers = {tag.entry.d_tag: number for number, tag in enumerate(tags)}
+    table = place + 16 * numbers["DT_RELA"]
+    in_data = binary.get_section_by_name(".data")["sh_addr"]
+    for forged in (
+        edits.put(data, table + 8, struct.pack("<Q", in_data)),
+        edits.put(data, place + 16 * numbers["DT_PLTREL"] + 8, struct.pack("<Q", 17)),
+        # DT_REL in the place of an entry that is not needed.
+        edits.put(data, place + 16 * numbers["DT_HASH"], struct.pack("<Q", 17)),
+    ):
+        source = Buffer(forged)
+        assert RelocatedData(source, elf_reader.read(source)).word(slot) is None
 
 
 def test_wrappers_that_the_loader_leads_elsewhere_are_not_followed() -> None:

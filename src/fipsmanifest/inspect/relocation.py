@@ -8,6 +8,7 @@ them directly.
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -15,8 +16,10 @@ from .elf import Elf
 from .source import ByteSource, find
 
 _RELATIVE = {"x86_64": 8, "aarch64": 1027}
-_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ = 7, 8, 23, 2
-_RELA_SIZE = 24
+#: R_*_COPY, which writes a whole symbol, and R_*_TLSDESC, which writes two words; others write a word at most.
+_COPY, _TLSDESC = {"x86_64": 5, "aarch64": 1024}, {"x86_64": 36, "aarch64": 1031}
+_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_SYMTAB, _DT_REL, _DT_PLTREL = 7, 8, 23, 2, 6, 17, 20
+_RELA_SIZE, _SYMBOL_SIZE, _ST_SIZE, _WORD = 24, 24, 16, 8
 #: Kubernetes' largest position-independent program has some 400,000 relocations.
 _MAX_RELOCATION_BYTES = 64 << 20
 #: The byte of an address that few others in a table have: lower ones repeat, and higher ones are those of many words.
@@ -37,10 +40,10 @@ class RelocatedData:
         """Return the word at ``address`` as the loader leaves it.
 
         None if no segment has bytes of the file for it, or if the loader writes there what only it knows: the value of
-        a symbol, or one value after another.
+        a symbol, one value after another, a part of the word, or anything from tables that are not read or can change.
         """
         offset, size = self._elf.offset_of(address), struct.calcsize(self._word)
-        if offset is None:
+        if offset is None or self._is_uncertain or self._is_written_in_part(address, size):
             return None
         written = set(self._written(address))
         if written:
@@ -102,6 +105,59 @@ class RelocatedData:
             for entry in table.entries(packed, 0):
                 _, info, addend = struct.unpack_from(self._elf.order + "QQQ", table.data, entry)
                 yield int(addend) if info == _RELATIVE[self._elf.facts.machine] else None
+
+    @cached_property
+    def _is_uncertain(self) -> bool:
+        """Whether some loader writes by tables of another form, or could write into one before it reads that."""
+        dynamic = dict(self._elf.dynamic)
+        if self._elf.facts.machine not in _RELATIVE:
+            return False
+        if _DT_REL in dynamic or dynamic.get(_DT_PLTREL, _DT_RELA) != _DT_RELA:
+            # musl reads these on every machine.
+            return True
+        tables = [(dynamic.get(_DT_RELA, 0), dynamic.get(_DT_RELASZ, 0))]
+        tables.append((dynamic.get(_DT_JMPREL, 0), dynamic.get(_DT_PLTRELSZ, 0)))
+        return any(
+            size and load.writable and load.address < place + size and place < load.address + load.memory
+            for place, size in tables
+            for load in self._elf.loads
+        )
+
+    def _is_written_in_part(self, address: int, size: int) -> bool:
+        """Return whether the loader writes bytes of a word by an entry for another address."""
+        if any(start != address and start < address + size and address < end for start, end in self._irregular):
+            return True
+        # A word that is not on its own size has bytes of two that are, which most entries are for.
+        first = address // _WORD * _WORD
+        return first != address and any(True for at in (first, first + _WORD) for _ in self._written(at))
+
+    @cached_property
+    def _irregular(self) -> list[tuple[int, int]]:
+        """The ranges of memory that entries write which are not one word on its own size."""
+        found: list[tuple[int, int]] = []
+        relative = _RELATIVE.get(self._elf.facts.machine)
+        for data in (self._relocations.data, self._calls.data):
+            words = array("Q", data)
+            kinds = words[1::3]
+            if kinds.count(relative or 0) == len(kinds) and not any(byte % _WORD for byte in set(data[::_RELA_SIZE])):
+                continue
+            for at, kind in zip(words[::3], kinds, strict=True):
+                size = self._written_size(kind)
+                if size != _WORD or at % _WORD:
+                    found.append((at, at + size))
+        return found
+
+    def _written_size(self, info: int) -> int:
+        """Return how many bytes the loader writes for an r_info, at most: a word, but for two types."""
+        machine = self._elf.facts.machine
+        if info & 0xFFFFFFFF == _TLSDESC[machine]:
+            return 2 * _WORD
+        if info & 0xFFFFFFFF != _COPY[machine]:
+            return _WORD
+        symbol = dict(self._elf.dynamic).get(_DT_SYMTAB, 0) + (info >> 32) * _SYMBOL_SIZE
+        size = self.bytes_at(symbol + _ST_SIZE, _WORD)
+        # The loader copies no more than this file's symbol has.
+        return int.from_bytes(size, "little") if len(size) == _WORD else 1 << 64
 
     @cached_property
     def _relocations(self) -> _Table:

@@ -140,7 +140,7 @@ class LoaderWrites:
                     yield from range(at, at + self._size_of(kind), _WORD)
 
     def _size_of(self, kind: int) -> int:
-        """Return how many bytes the loader writes for an r_info, rounded up to words."""
+        """Return how many bytes the loader writes for an r_info, rounded up to words. Raise `UnknownWrites`."""
         machine = self._elf.facts.machine
         if kind & 0xFFFFFFFF == _TLSDESC[machine]:
             return 16
@@ -148,8 +148,11 @@ class LoaderWrites:
             return _WORD
         symbol = self._symbols + (kind >> 32) * _SYMBOL
         # The size in the library that has the symbol can be another one; the loader copies the smaller of both.
-        size = self._read(symbol + _SYMBOL_SIZE, 8)
-        return min(max(int.from_bytes(size, "little"), _WORD), _LARGEST_COPY) if size else _LARGEST_COPY
+        stated = self._read(symbol + _SYMBOL_SIZE, 8)
+        size = int.from_bytes(stated, "little")
+        if not stated or size > _LARGEST_COPY:
+            raise UnknownWrites
+        return max(size, _WORD)
 
 
 class _Part:
