@@ -102,7 +102,10 @@ def test_a_line_for_a_pipe_begins_no_markup(text: str) -> None:
     assert not re.search(r"<(?!/?(p|em|strong)>)", shown), shown
 
 
-@pytest.mark.parametrize("arguments", [["modules", "list"], ["modules", "list", "--json"], ["schema"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["modules", "list"], ["modules", "list", "--json"], ["schema"], ["--help"], ["--version"], ["inspect", "--help"]],
+)
 def test_a_closed_pipe_ends_it_quietly(arguments: list[str]) -> None:
     process = subprocess.Popen([PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
@@ -112,9 +115,10 @@ def test_a_closed_pipe_ends_it_quietly(arguments: list[str]) -> None:
     assert (process.wait(), said) == (141, "")
 
 
-def test_a_full_disk_is_an_error() -> None:
+@pytest.mark.parametrize("arguments", [["modules", "list"], ["--help"], ["--version"], ["verify", "--help"]])
+def test_a_full_disk_is_an_error(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run([PROGRAM, "modules", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 4
     assert done.stderr == "error: The result could not be written: No space left on device.\n"
 

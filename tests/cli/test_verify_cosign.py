@@ -52,7 +52,9 @@ def test_the_public_key_alone_is_enough(forge: Forge, key: cosign.SigningKey, tm
     assert (told["valid"], told["serial"], told["el"], told["kind"]) == (True, 2, 8, "manifest")
     assert (told["cosign_key"], told["fingerprint"], told["signed_at"]) == (key.public.fingerprint, None, None)
     text, _ = verify(tmp_path, path, "--cosign-key", public)
-    assert "VALID" in text and key.public.fingerprint in text and "has no date" in text
+    assert "VALID" in text and key.public.fingerprint in text and "it has no date and no role" in text
+    # It has neither, so nothing may say that it shows them.
+    assert "and when" not in text and "may sign" not in text
 
 
 @real.on_debian_12

@@ -44,8 +44,32 @@ def _discard(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _unwritten(error: OSError, verb: str | None) -> typer.Exit:
+    """Return how a command ends whose output was not written; ``verb`` is None for the help of the whole program.
+
+    Raises ``error`` if it is about something else.
+    """
+    if error.errno not in _UNWRITTEN:
+        raise error
+    _discard(sys.stdout)
+    known = VERBS.get(verb) if verb else None
+    if error.errno == errno.EPIPE and not (known and known.panel == CONSUME):
+        # As with `| head`: programs that SIGPIPE ends are silent, too.
+        return typer.Exit(_READER_GONE)
+    # A result that was not delivered must not be taken for a pass.
+    with suppress(OSError):  # of `2>&1 | head`
+        output.say(f"error: The result could not be written: {error.strerror}.")
+    return typer.Exit(Incomplete.exit_code)
+
+
 class _Verbs(VerbGroup):
     """Runs a verb, and reports the error that it raises."""
+
+    def make_context(self, *arguments: Any, **named: Any) -> Any:
+        try:
+            return super().make_context(*arguments, **named)
+        except OSError as error:  # --help and --version print while the options are parsed
+            raise _unwritten(error, None) from error
 
     def invoke(self, ctx: Any) -> Any:
         session: output.Session = ctx.ensure_object(output.Session)
@@ -53,17 +77,7 @@ class _Verbs(VerbGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except OSError as error:
-            if error.errno not in _UNWRITTEN:
-                raise
-            _discard(sys.stdout)
-            verb = VERBS.get(ctx.invoked_subcommand)
-            if error.errno == errno.EPIPE and not (verb and verb.panel == CONSUME):
-                # As with `| head`: programs that SIGPIPE ends are silent, too.
-                raise typer.Exit(_READER_GONE) from error
-            # A result that was not delivered must not be taken for a pass.
-            with suppress(OSError):  # of `2>&1 | head`
-                output.say(f"error: The result could not be written: {error.strerror}.")
-            raise typer.Exit(Incomplete.exit_code) from error
+            raise _unwritten(error, ctx.invoked_subcommand) from error
         except FipsManifestError as error:
             output.report(error, session)
             raise typer.Exit(error.exit_code) from error

@@ -222,8 +222,13 @@ _TOOL_MEANING = """\
 The signature shows who signed this program and when, and that the key may sign the tool. Store it where other users
 cannot change it."""
 
+_MANIFEST_BY_COSIGN = """\
+The bundle shows that the holder of this key signed this manifest; it has no date and no role. It does not show that a
+node runs the listed files (run dkp-fips-tool on the node), or that there is no newer serial. It certifies nothing."""
 
-_NO_TIME = "A Sigstore bundle by a key has no date and no role: only the key itself limits what it is good for."
+_TOOL_BY_COSIGN = """\
+The bundle shows that the holder of this key signed this program; it has no date and no role. Store the program where
+other users cannot change it."""
 
 
 def _print(verified: _Result, name: str) -> None:
@@ -241,9 +246,14 @@ def _print(verified: _Result, name: str) -> None:
     for warning in verified.warnings:
         output.say(f"warning: {output.one_line(warning)}")
     output.write()
-    output.write(_TOOL_MEANING if verified.manifest is None else _MANIFEST_MEANING)
+    output.write(_meaning(verified))
+
+
+def _meaning(verified: _Result) -> str:
+    """Return what the signatures show, and what they do not."""
     if verified.signature is None:
-        output.write(_NO_TIME)
+        return _TOOL_BY_COSIGN if verified.manifest is None else _MANIFEST_BY_COSIGN
+    return _TOOL_MEANING if verified.manifest is None else _MANIFEST_MEANING
 
 
 def _print_manifest(manifest: dict[str, Any]) -> None:
