@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,7 @@ def test_the_next_steps_fit_the_directory_and_what_exists(tmp_path: Path) -> Non
     second = json.loads(run(tmp_path, *words, "v1.30.1").stdout)
 
     assert first["next"][0] == "cd 'my project'"
+    assert [one for one in second["check"] if "keys-backup" in one] == []
     # The keys of the first are those of the second.
     assert [step for step in second["next"] if " keys " in step] == []
 
@@ -73,8 +75,32 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
 
     assert found["written"] == ["releases/v1.29.9/rhel8.toml"]
     assert ".gitignore" in found["kept"]
+    # It does not have what must not be committed, the backup of the key above all.
+    assert [one for one in found["check"] if "/keys-backup/" in one]
     assert {path: path.read_bytes() for path in before} == before
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
+
+
+def test_init_that_could_not_be_finished_can_be_run_again(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("in the way\n")
+    run(tmp_path, "init", "--kubernetes", "v1.29.9", "--el", "9", code=4)
+    (tmp_path / "keys").unlink()
+
+    said = run(tmp_path, "init", "--kubernetes", "v1.29.9", "--el", "9").stdout
+
+    assert (tmp_path / "keys/trust.json").is_file()
+    assert "fipsmanifest keys init" in said
+
+
+def test_git_ignores_the_backup_of_the_key_that_the_next_step_makes(tmp_path: Path) -> None:
+    said = run(tmp_path, "init", "--kubernetes", "v1.29.9").stdout
+    (backup,) = re.findall(r"--backup (\S+)", said)
+    (tmp_path / backup).mkdir()
+    (tmp_path / backup / "FPR-secret.asc").write_text("secret\n")
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+
+    ended = subprocess.run(["git", "check-ignore", "--quiet", f"{backup}/FPR-secret.asc"], cwd=tmp_path, check=False)
+    assert ended.returncode == 0
 
 
 def test_init_from_a_definition_changes_its_version_and_starts_at_serial_1(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _next(made: projects.Project, directory: Path, version: str) -> Iterator[str
     if directory != Path():
         yield f"cd {shlex.quote(str(directory))}"
     if any(path.name == TRUST_FILE for path in made.written):
-        yield "fipsmanifest keys init --user-id 'Release <release@example.com>' --backup DIR"
+        yield f"fipsmanifest keys init --user-id 'Release <release@example.com>' --backup {projects.BACKUP}"
         yield "fipsmanifest keys add UPSTREAM.asc --role upstream --fingerprint FPR"
     yield f"fipsmanifest definitions lint {version}"
     yield f"fipsmanifest release {version} --first-lock"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.resources
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import FipsManifestError, UsageError
 from ..model import definition_file
 from ..model.lint import load_checked, warnings
 from ..state import durable
@@ -20,7 +21,10 @@ SCHEMA_FILE = "definition.schema.json"
 #: No key is trusted yet; `keys init` and `keys add` change that.
 _NO_KEYS = json.dumps({"schema": "fipsmanifest/trust/v1", "keys": []}, indent=2) + "\n"
 
-_GITIGNORE = "/work/\n/bucket/\n/keys-backup/\n"
+#: Where the next step stores the backup of the secret key, which must not be committed.
+BACKUP = "keys-backup"
+_IGNORED = ("/work/", "/bucket/", f"/{BACKUP}/")
+_GITIGNORE = ".gitignore"
 _OPTIONS = """\
 # Options that this project repeats; `fipsmanifest config show` lists what is in force. The command line and the
 # environment (FIPSMANIFEST_TO and so on) come first. Verbs that verify and inspect do not read this file.
@@ -83,7 +87,7 @@ def write(root: Path, text: str, kubernetes: str, name: str, tool_version: str) 
         root / "releases" / SCHEMA_FILE: schema,
         root / "fipsmanifest.toml": _OPTIONS,
         root / "keys" / TRUST_FILE: _NO_KEYS,
-        root / ".gitignore": _GITIGNORE,
+        root / _GITIGNORE: "".join(f"{line}\n" for line in _IGNORED),
         root / ".github" / "workflows" / "release.yml": _template("release.yml").replace("@TOOL@", tool_version),
     }
     durable.write(definition, f"#:schema ../{SCHEMA_FILE}\n{text}".encode())
@@ -93,13 +97,30 @@ def write(root: Path, text: str, kubernetes: str, name: str, tool_version: str) 
         definition.unlink()
         raise
     written, kept = [definition], []
-    for path, content in others.items():
-        if path.exists() or path.is_symlink():
-            kept.append(path)
-        else:
-            durable.write(path, content.encode())
-            written.append(path)
-    return Project(definition, tuple(written), tuple(kept), tuple(warnings(definition, [])))
+    try:
+        for path, content in others.items():
+            if path.exists() or path.is_symlink():
+                kept.append(path)
+            else:
+                durable.write(path, content.encode())
+                written.append(path)
+    except FipsManifestError:
+        # Otherwise the same command would be refused from then on, and never write the rest.
+        definition.unlink()
+        raise
+    return Project(definition, tuple(written), tuple(kept), (*warnings(definition, []), *_not_ignored(root)))
+
+
+def _not_ignored(root: Path) -> Iterator[str]:
+    """Yield what a .gitignore that was kept lacks."""
+    try:
+        lines = (root / _GITIGNORE).read_text("utf-8", errors="replace").splitlines()
+    except OSError:  # a link that leads nowhere, for instance
+        lines = []
+    ignored = {line.strip().strip("/") for line in lines}
+    missing = [line for line in _IGNORED if line.strip("/") not in ignored]
+    if missing:
+        yield f"{_GITIGNORE} was kept: add {', '.join(missing)} to it, so that none of it is committed."
 
 
 def _template(name: str) -> str:
