@@ -268,3 +268,10 @@ def test_the_node_tool_and_the_table_name_the_same_day(forge: Forge, tmp_path: P
     build_tool(forge.trust_directory, tmp_path / "dkp-fips-tool")
     said = subprocess.run([tmp_path / "dkp-fips-tool", "--version"], capture_output=True, text=True, check=True).stdout
     assert re.search(rf"^certificates: list of {__certificates__}$", said, re.MULTILINE)
+
+
+def test_a_table_that_is_not_there_is_named_as_one(user: User) -> None:
+    error = user.run("modules", "update", "nowhere.json", "--keys", user.forge.trust_directory, code=2).stderr
+
+    assert "nowhere.json does not exist" in error
+    assert "Name a table of certificates" in error

@@ -264,6 +264,10 @@ def _as_json(value: Any) -> Any:
         ("fipsmanifest init --from v1.22", ["v1.22.8/rhel8"]),
         ("fipsmanifest keys add --role m", ["manifest", "modules"]),
         ("fipsmanifest check cluster --role c", ["control-plane"]),
+        ("fipsmanifest check node --min", ["--min-serial"]),
+        ("fipsmanifest check node --root / --role w", ["worker"]),
+        ("fipsmanifest check node --skip fi", ["fips-mode", "files"]),
+        ("fipsmanifest check node --skip files,im", ["files,images"]),
         ("fipsmanifest explain no-se", ["no-secret-key", "no-section-headers"]),
     ],
 )
@@ -284,6 +288,9 @@ def test_a_shell_completes_what_the_options_of_the_project_name(tmp_path: Path, 
     assert completed("fipsmanifest release v1.2") == ["v1.21.3", "v1.22.8"]
     assert completed("fipsmanifest release v1.2", FIPSMANIFEST_DEFINITIONS="none") == []
     assert completed("fipsmanifest keys retire ") == [release_key.fingerprint]
+    assert completed("fipsmanifest keys revoke X --replaced-by ") == [release_key.fingerprint]
+    assert completed("fipsmanifest release --signing-key ") == [release_key.fingerprint]
+    assert completed("fipsmanifest verify --fingerprint ") == [release_key.fingerprint]
     # A mistake in the project's file is no reason for a traceback in a shell.
     (tmp_path / "fipsmanifest.toml").write_text("definitions = \n")
     assert completed("fipsmanifest release v1.2") == []

@@ -84,6 +84,7 @@ def test_the_site_has_every_command_reason_and_schema_of_the_code(site: Path) ->
     keys = (pages / "commands/keys.html").read_text()
     assert "fipsmanifest keys revoke" in keys
     assert "--fingerprint FPR" in keys
+    assert "--min-serial N" in (pages / "commands/check.html").read_text()
     reasons = (site / "1.0/reasons.html").read_text()
     assert all(f"<code>{reason.name}</code>" in reasons for reason in REASONS)
     assert (pages / "schemas/node.schema.json").exists()
@@ -108,6 +109,10 @@ def test_every_command_has_a_man_page_that_groff_reads_without_a_warning(tmp_pat
     ).stdout
     assert "EXIT" not in shown
     assert "--kubernetes" in shown
+    # Its options are those of the node tool, which parses them itself.
+    node = (tmp_path / "fipsmanifest-check-node.1").read_text()
+    assert "--only ID,..".replace("-", "\\-") in node
+    assert "[MANIFEST]..." in node
 
 
 def _blocks() -> list[tuple[str, str]]:

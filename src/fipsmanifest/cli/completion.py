@@ -54,11 +54,21 @@ def definitions(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def fingerprints(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the fingerprints of the trusted keys."""
+    return _fingerprints(ctx, incomplete, ROLES)
+
+
+def signing_keys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the fingerprints of the keys that are trusted for manifests or the tool."""
+    return _fingerprints(ctx, incomplete, ("manifest", "tool"))
+
+
+def _fingerprints(ctx: typer.Context, incomplete: str, roles: Sequence[str]) -> list[str]:
     try:
         trust = load_trust(str(_directory(ctx, "keys")))
     except (FipsManifestError, OSError):
         return []
-    return sorted({key.fingerprint for key in trust.keys if key.fingerprint.startswith(incomplete.upper())})
+    found = {key.fingerprint for key in trust.keys if key.role in roles}
+    return sorted(one for one in found if one.startswith(incomplete.upper()))
 
 
 def enterprise_linuxes(ctx: typer.Context, incomplete: str) -> list[str]:

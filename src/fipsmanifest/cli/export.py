@@ -17,7 +17,7 @@ from ..export.settings import Settings, Specification
 from ..state import durable
 from ..trust.store import load_trust
 from ..workflows import exporting
-from . import options, output
+from . import completion, options, output
 from .reading import read_input
 
 
@@ -37,7 +37,13 @@ def export(
     ] = None,
     keys: options.Keys = options.KEYS,
     fingerprint: Annotated[
-        str | None, typer.Option(envvar="FIPSMANIFEST_FINGERPRINT", metavar="FPR", help="Accept only this key.")
+        str | None,
+        typer.Option(
+            envvar="FIPSMANIFEST_FINGERPRINT",
+            metavar="FPR",
+            help="Accept only this key.",
+            autocompletion=completion.signing_keys,
+        ),
     ] = None,
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Do not verify a signed manifest; the export then says so.")

@@ -43,7 +43,14 @@ Role = Annotated[
         autocompletion=completion.roles,
     ),
 ]
-ReplacedBy = Annotated[str | None, typer.Option(metavar="FPR", help="Full fingerprint of the key that replaces it.")]
+ReplacedBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FPR",
+        help="Full fingerprint of the key that replaces it.",
+        autocompletion=completion.fingerprints,
+    ),
+]
 GnupgHome = Annotated[
     Path | None,
     typer.Option("--gnupghome", envvar="GNUPGHOME", metavar="DIR", help="gpg's home directory, with the secret keys."),

@@ -193,7 +193,13 @@ def update(
     if "://" not in table:
         options.refuse_ignored(ctx, {"ca_bundle": "--ca-bundle", "allow_http": "--allow-http"}, "for a path")
     trust = load_trust(str(keys))
-    document = verification.read(table, ca_bundle=ca_bundle, allow_http=allow_http, detached=True)
+    document = verification.read(
+        table,
+        ca_bundle=ca_bundle,
+        allow_http=allow_http,
+        detached=True,
+        advice="Name a table of certificates, with its .asc beside it.",
+    )
     done = certificate_update.update(document, trust, fingerprint)
     if json:
         form = {"schema": "fipsmanifest/modules-update/v1", "changed": done.changed, "table": _table(done.table)}

@@ -99,6 +99,7 @@ SigningKey = Annotated[
         envvar="FIPSMANIFEST_SIGNING_KEY",
         metavar="FPR",
         help="Full fingerprint of the signing key.  [default: the only manifest key whose secret key gpg has]",
+        autocompletion=completion.signing_keys,
     ),
 ]
 CosignKey = Annotated[

@@ -22,7 +22,7 @@ from ..trust.text import write_time
 from ..trust.verify import Signature
 from ..workflows import verification
 from ..workflows.verification import VerifiedBundle, VerifiedDocument
-from . import options, output
+from . import completion, options, output
 
 #: Options that restrict which manifest is accepted; parameter -> option.
 _OF_A_MANIFEST = {
@@ -52,7 +52,13 @@ def verify(
         ),
     ] = None,
     fingerprint: Annotated[
-        str | None, typer.Option(envvar="FIPSMANIFEST_FINGERPRINT", metavar="FPR", help="Accept this key only.")
+        str | None,
+        typer.Option(
+            envvar="FIPSMANIFEST_FINGERPRINT",
+            metavar="FPR",
+            help="Accept this key only.",
+            autocompletion=completion.signing_keys,
+        ),
     ] = None,
     kubernetes: Annotated[
         str | None,

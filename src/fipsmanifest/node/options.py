@@ -60,7 +60,7 @@ class Options(NamedTuple):
 
 def parse(arguments: Optional[Sequence[str]], program: str) -> Options:
     """Read the command line; raises `UsageError`, and `SystemExit` (0) after --help."""
-    given = _parser(program).parse_args(arguments)
+    given = parser(program).parse_args(arguments)
     if given.live and given.root is None:
         raise UsageError(
             "--live is for a running node that is seen through --root DIR.", "Leave it out, or add --root."
@@ -95,16 +95,17 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(visible("The options cannot be read: {}.".format(message), 400), "See --help.")
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
+def parser(program: str) -> argparse.ArgumentParser:
+    """Return the parser of the tool's options; ``program`` is how the tool was started."""
     # Abbreviated options would change their meaning when another one is added.
-    parser = _Parser(
+    made = _Parser(
         prog=program,
         allow_abbrev=False,
         description="Validate that a node runs the FIPS builds that a signed manifest lists.",
         epilog="Exit codes: 0 valid, 1 validation failed, 2 usage, 3 not trusted, 4 incomplete, 69 no Python, "
         "70 internal error, 130 interrupted.",
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("manifest", nargs="*", metavar="MANIFEST", help="a signed manifest (manifest-rhel8.json.asc)")
     add("--json", action="store_true", help="print JSON")
     add("--root", metavar="DIR", help="inspect the file tree in DIR, at rest")
@@ -124,7 +125,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--report", metavar="FILE", help="write a JSON report of at most --report-limit bytes as well")
     add("--report-limit", type=_limit, metavar="BYTES", help="bound the JSON report: failures first, no passes")
     add("--version", action="store_true", help="show version, own digest and trusted keys")
-    return parser
+    return made
 
 
 def _seconds(text: str) -> int:

@@ -26,6 +26,8 @@ from ..trust.verify import Signature, verify_cleartext, verify_detached
 #: The size limit for documents; a manifest of a whole distribution is about 1 MB, the tool at most 400 kB.
 MAX_BYTES = 16 << 20
 
+_NAME_A_DOCUMENT = "Name a signed manifest, or a node tool with its .asc."
+
 _FILE_NAME = re.compile(r"(?:\A|/)manifest-([a-z0-9][a-z0-9_.-]{0,99})\.json\.asc\Z", re.ASCII)
 
 
@@ -85,11 +87,13 @@ def read(
     allow_http: bool = False,
     detached: bool | None = None,
     bundle: bool = False,
+    advice: str = _NAME_A_DOCUMENT,
 ) -> Document:
     """Read the document ``name`` (a path, ``-`` or an address), and for a tool the ``.asc`` file next to it.
 
     ``detached`` reads the ``.asc`` of any document, or of none, ``bundle`` also the ``.sigstore.json``. An address is
-    fetched once. Raises `UsageError` for a path that does not exist, `Incomplete` if the document cannot be fetched.
+    fetched once. Raises `UsageError`, with ``advice``, for a path that does not exist, and `Incomplete` if the document
+    cannot be fetched.
     """
     if name == "-" and (bundle or detached):
         raise UsageError("Standard input has no signature beside it.", "Name a path or an address.")
@@ -103,7 +107,7 @@ def read(
         return ".asc" if signed else "", sigstore.SUFFIX if bundle else ""
 
     if "://" not in name:
-        data = _read_file(name)
+        data = _read_file(name, advice)
         together = f"Get it from where {name} is from, and put both into one directory."
         companions = (_read_file(f"{name}{suffix}", together) if suffix else None for suffix in beside(data))
         return Document(name, data, *companions)
@@ -184,7 +188,7 @@ def _check_kind(document: Document) -> None:
         )
 
 
-def _read_file(name: str, advice: str = "Name a signed manifest, or a node tool with its .asc.") -> bytes:
+def _read_file(name: str, advice: str) -> bytes:
     try:
         with Path(name).open("rb") as file:
             return _capped(file.read(MAX_BYTES + 1), name)
