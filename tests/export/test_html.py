@@ -124,5 +124,26 @@ def test_a_cluster_is_shown_as_valid_only_if_every_node_is() -> None:
     assert 'class="badge open"' in empty
 
 
+def test_a_component_of_an_invalid_node_is_not_shown_as_proven() -> None:
+    (component,) = (one for one in samples.node()["components"] if one["verdict"] == "proven")
+
+    shown = {
+        status: samples.export("html", samples.node(components=[{**component, "status": status}]))
+        for status in ("pass", "fail", "unknown")
+    }
+
+    # What is listed says nothing about the program that is there.
+    assert all(">Listed as</th>" in page for page in shown.values())
+    assert ['<strong class="good">proven</strong>' in page for page in shown.values()] == [True, False, False]
+
+
+def test_the_verdict_and_the_scope_of_a_node_are_explained() -> None:
+    page = samples.export("html", samples.node(scope="partial"))
+
+    assert "<dt>invalid</dt><dd>Something is not as the manifest lists it.</dd>" in page
+    assert "<dt>partial</dt><dd>What --only and --skip left;" in page
+    assert "<dt>live</dt>" not in page
+
+
 def test_every_verdict_is_explained() -> None:
     assert set(VERDICTS) == set(Verdict)

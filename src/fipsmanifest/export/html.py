@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ..inspect.descriptions import VERDICTS
+from ..model.explanations import NODE_VERDICTS, SCOPES
 from ..model.finding import IN_PROCESS, Verdict
 from ..model.manifest import Manifest
 from . import htmlparts as parts
-from .documents import Check, ClusterDocument, Inspection, NodeReport, Source
+from .documents import Check, ClusterDocument, Inspection, NodeComponent, NodeReport, Source
 from .htmlparts import Badge, BadgeKind, Cell, code, text
 from .programs import Program, modules, programs
 from .settings import Settings
@@ -20,13 +21,7 @@ _STATUSES = {
     "unknown": "It could not be checked, which is never a pass.",
     "not-applicable": "It does not apply to this node.",
 }
-_NODE_VERDICTS = {
-    "valid": "Everything that was checked is what the manifest and the rules say.",
-    "invalid": "Something is not.",
-    "untrusted": "A manifest's signature, key, version or serial does not hold.",
-    "incomplete": "Nothing is wrong, but something could not be checked.",
-    "unknown": "There is no report of the node that counts.",
-}
+_NODE_VERDICTS = {verdict: meaning for verdict, (meaning, _) in NODE_VERDICTS.items()}
 _SIGNATURES = {
     "verified": "The signature was verified when this page was made.",
     "not-verified": "The document is signed, but the signature was not verified when this page was made.",
@@ -89,25 +84,34 @@ def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
     body += [*_components_of(report), *_certificates_of(report), *_manifests_of(report)]
     if report.warnings:
         body.append(parts.section("Notes", parts.items(report.warnings)))
-    body.append(parts.section("What the words mean", parts.definitions(_STATUSES)))
+    words = ((report.verdict, _NODE_VERDICTS), (report.scope, SCOPES))
+    meanings = {word: known[word] for word, known in words if word in known} | _STATUSES
+    body.append(parts.section("What the words mean", parts.definitions(meanings)))
     verdict = report.verdict if good or report.verdict != "valid" else "valid, but the report is not complete"
     return f"Node {name}", Badge(f"{verdict} ({report.scope})", kind), body
 
 
 def _components_of(report: NodeReport) -> Iterator[str]:
     if report.components:
-        heads = ("Component", "Status", "Verdict", "Required", "Modules")
+        heads = ("Component", "Status", "Listed as", "Required", "Modules")
         components = [
             [
                 text(item.name),
                 parts.mark(item.status),
-                parts.mark(item.verdict or "-", expected=item.requirement == "known"),
+                _listed(item),
                 text(f"{item.requirement}: {item.reason}" if item.reason else item.requirement or "-"),
                 text(", ".join(item.modules) or "-"),
             ]
             for item in report.components
         ]
         yield parts.table_section("Components", heads, components)
+
+
+def _listed(item: NodeComponent) -> Cell:
+    """Return the manifest's verdict on a component; it is marked only where the node has what the manifest lists."""
+    if item.status != "pass":
+        return text(item.verdict or "-")
+    return parts.mark(item.verdict or "-", expected=item.requirement == "known")
 
 
 def _certificates_of(report: NodeReport) -> Iterator[str]:
@@ -183,7 +187,8 @@ def _cluster(cluster: ClusterDocument) -> tuple[str, Badge, list[str]]:
             body.append(parts.table_section(heading, heads, rows, folded=valid, count=len(listed)))
     if cluster.warnings:
         body.append(parts.section("Notes", parts.items(cluster.warnings)))
-    body.append(parts.section("What the words mean", parts.definitions(_NODE_VERDICTS)))
+    meanings = {**_NODE_VERDICTS, "unknown": "There is no usable report of the node."}
+    body.append(parts.section("What the words mean", parts.definitions(meanings)))
     if cluster.is_valid:
         return "Cluster", Badge(f"valid: {len(cluster.nodes)} nodes", "good"), body
     if cluster.verdict == "valid":
