@@ -1,4 +1,4 @@
-"""What docs/verifying.md, docs/nodes.md and docs/keys.md states: commands are run as they are written there."""
+"""What the pages verifying, nodes, keys and setup state: commands are run as they are written there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fipsmanifest.cli import project
 from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.publish import layout
 from fipsmanifest.sign import keys
@@ -217,7 +219,7 @@ def _commands(page: str) -> list[str]:
     return sorted(set(re.findall(r"\bfipsmanifest ((?:[a-z]+\b ?)+[^`\n]*)", (DOCS / page).read_text())))
 
 
-@pytest.mark.parametrize("page", ["verifying.md", "keys.md", "nodes.md", "publishing.md", "gate.md"])
+@pytest.mark.parametrize("page", ["verifying.md", "keys.md", "nodes.md", "publishing.md", "gate.md", "setup.md"])
 def test_each_verb_and_option_that_the_pages_name_exists(page: str) -> None:
     found = _commands(page)
     assert len(found) >= 2
@@ -277,3 +279,27 @@ def test_python_is_all_that_the_page_needs_besides_gpg_curl_and_coreutils() -> N
 
     assert programs == {"gpg", "gpgv", "curl", "python3", "sha256sum"}
     assert all(shutil.which(program) for program in programs)
+
+
+SETUP = (DOCS / "setup.md").read_text()
+
+
+def test_the_setup_page_has_each_extra_for_users_and_each_option_of_a_project() -> None:
+    extras = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"^\| `([a-z0-9]+)` \|", SETUP, re.MULTILINE)) == set(extras) - {"demo", "docs", "test"}
+
+    (example,) = re.findall(r"```toml\n(.*?)```", SETUP, re.DOTALL)
+    options = tomllib.loads(example)
+    assert {name.replace("-", "_"): isinstance(value, list) for name, value in options.items()} == project.OPTIONS
+    (hook,) = re.findall(r"- id: (\S+)", SETUP)
+    assert f"- id: {hook}\n" in (DOCS.parent / ".pre-commit-hooks.yaml").read_text()
+
+
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"^ {4}fipsmanifest (.*)", SETUP, re.MULTILINE))))
+def test_the_setup_pages_commands_work(line: str, tmp_path: Path) -> None:
+    command.run(*line.split(), cwd=tmp_path, code=0)
+
+
+def test_the_setup_page_names_the_verbs_that_read_no_options_of_a_project(tmp_path: Path) -> None:
+    (names,) = re.findall(r"inspect \((`.*?)\) do not read", SETUP)
+    assert not {name.strip("` ") for name in names.split(",")} & set(project.VERBS)
