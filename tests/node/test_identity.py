@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.node.checks import builds, claims, injected, processes, procfs, services
+from fipsmanifest.node.checks import builds, claims, injected, listening, processes, procfs, services
 from fipsmanifest.node.checks.inventory import Inventory
 from fipsmanifest.node.packages import Packages
 from fipsmanifest.node.result import Listed, Node, Result
@@ -73,6 +73,15 @@ def short() -> Iterator[Path]:
     """A root whose sockets have paths of at most 107 bytes, which is all that there can be (unix(7))."""
     with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as directory:
         yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that waits, and loads nothing."""
+    place = tmp_path_factory.mktemp("static") / "waiting"
+    code = "#include <unistd.h>\nint main(void) { for (;;) sleep(9); }\n"
+    subprocess.run(["cc", "-x", "c", "-", "-static", "-o", str(place)], input=code, text=True, check=True, timeout=60)
+    return place
 
 
 class TestPorts:
@@ -146,6 +155,59 @@ class TestPorts:
 
         assert (found.status, found.evidence["code"]) == ("fail", "another-program")
         assert found.evidence["claims"] == ["socket /run/containerd/containerd.sock"]
+
+    @pytest.mark.parametrize("kernel", ["with unix_diag", "without unix_diag"])
+    @pytest.mark.parametrize("how", ["starts the listed one", "ends"])
+    def test_a_program_that_was_handed_containerds_socket_fails_whatever_became_of_the_one_that_made_it(
+        self,
+        how: str,
+        kernel: str,
+        run: Callable[..., subprocess.Popen[str]],
+        short: Path,
+        static: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        place = short / "run/containerd/containerd.sock"
+        place.parent.mkdir(parents=True)
+        code = (
+            "import os, socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); "
+            "child = os.fork(); print(child, flush=True) if child else time.sleep(100); s.close(); "
+            "sys.argv[2:] and os.execv(sys.argv[2], ['containerd'])"
+        )
+        if kernel == "without unix_diag":
+            monkeypatch.setattr(listening, "_SOCK_DIAG", 21)  # no protocol
+        then = [copy_of(static, short / "usr/bin/containerd")] if how == "starts the listed one" else []
+        process = run(PYTHON, "-c", code, place, *then, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            time.sleep(0.2)
+            results = check(listed(entry("containerd", roots.sha256(static))), str(short))
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+        found = of(child, results)
+        assert (found.status, found.evidence["code"]) == ("fail", "another-program")
+        assert found.evidence["claims"] == ["socket /run/containerd/containerd.sock"]
+
+    def test_the_listed_containerd_at_its_socket_passes(
+        self, run: Callable[..., subprocess.Popen[str]], short: Path, static: Path
+    ) -> None:
+        place = short / "run/containerd/containerd.sock"
+        place.parent.mkdir(parents=True)
+        code = (
+            "import os, socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); "
+            "s.set_inheritable(True); print(flush=True); os.execv(sys.argv[2], ['containerd'])"
+        )
+        program = copy_of(static, short / "usr/bin/containerd")
+        process = run(PYTHON, "-c", code, place, program, stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline()
+        time.sleep(0.2)
+
+        results = check(listed(entry("containerd", roots.sha256(static))), str(short))
+
+        assert of(process.pid, results).evidence["claims"] == ["socket /run/containerd/containerd.sock"]
+        assert {one.status for one in results} == {"pass"}
 
     def test_a_service_that_another_program_serves_fails_even_where_its_suites_are_allowed(
         self, certificate: tuple[Path, Path]

@@ -4,7 +4,7 @@ A file's name does not identify it. A process with a component's port is that co
 """
 
 import contextlib
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
 from ..result import Listed, Node
@@ -125,17 +125,31 @@ def _by_sockets(found: Found, node: Node, manifests: Sequence[Listed], inventory
     if "containerd" in inventory.programs:
         claim = Claim("containerd", SOCKET, _SOCKET)
         try:
-            pid = listening.socket_owner(tree.resolve(node.root, _SOCKET))
-            # 0 is a process of another PID namespace.
-            if pid:
+            pids, is_known = _holders(tree.resolve(node.root, _SOCKET))
+            for pid in pids:
                 found.claims.setdefault(pid, []).append(claim)
-            elif pid is not None:
+            if not is_known:
                 missing.add(claim)
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError:
             missing.add(claim)
     found.unowned.extend(sorted(missing))
+
+
+def _holders(place: bytes) -> Tuple[Set[int], bool]:
+    """Return the processes that may take connections to a Unix socket, and whether these are all of them.
+
+    The kernel names the process that made it listen alone: that one may have given it to others, run another program
+    since, or have ended.
+    """
+    first = listening.socket_owner(place)
+    if first is None:
+        return set(), True
+    owners = listening.owners(listening.unix_listeners(place), _OWNER_SECONDS)
+    pids = {owner.pid for one in owners.values() for owner in one}
+    # 0 is a process of another PID namespace.
+    return pids.union([first] if first else []), first in pids
 
 
 def _by_options(pid: int, inventory: Inventory) -> List[Claim]:

@@ -1,6 +1,7 @@
 """Where this node listens, and which processes do, as proc(5) tells it."""
 
 import contextlib
+import errno
 import os
 import posixpath
 import socket
@@ -21,6 +22,12 @@ _MAX_TABLE = 4 * 1024 * 1024
 _MAPPED = bytes(10) + b"\xff\xff"
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104 - what others listen on
 _ANYWHERE = (_ANY_IPV4, "::")
+_ACCEPTS = "00010000"  # __SO_ACCEPTCON, as /proc/net/unix writes the flags of a socket that listens
+# Netlink's questions about sockets (include/uapi/linux/sock_diag.h, unix_diag.h, netlink.h).
+_SOCK_DIAG, _BY_FAMILY, _DUMP, _DONE = 4, 20, 0x301, 3
+_SHOW_FILE, _FILE = 2, 1
+_MINOR_BITS = 20  # of a device, within the kernel (include/linux/kdev_t.h)
+_MAX_ANSWER = 64 * 1024
 
 
 class Listener(NamedTuple):
@@ -81,6 +88,56 @@ def socket_owner(path: bytes) -> Optional[int]:
             return None
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", peer)[0])
+
+
+def unix_listeners(path: bytes) -> Set[int]:
+    """Return the inodes of the Unix sockets that listen at a path; empty where they cannot be found.
+
+    The kernel tells the file of each socket (unix_diag). The name that a socket was made by, which may lead to another
+    one since, counts where the kernel has no such answer, or where a file system shows another device than it has.
+    """
+    status = os.stat(path)
+    number, device = status.st_ino & 0xFFFFFFFF, os.major(status.st_dev) << _MINOR_BITS | os.minor(status.st_dev)
+    try:
+        bound = list(_diagnosed())
+    except (OSError, struct.error):
+        return set(_named(path))
+    found = {inode for inode, file in bound if file == (number, device)}
+    return found or {inode for inode, file in bound if file[0] == number}.intersection(_named(path))
+
+
+def _diagnosed() -> Iterator[Tuple[int, Tuple[int, int]]]:
+    """Return each Unix socket that listens, with inode and device of its file (include/uapi/linux/unix_diag.h)."""
+    request = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, 1 << int(_LISTEN, 16), 0, _SHOW_FILE, 0, 0)
+    header = struct.pack("=IHHII", 16 + len(request), _BY_FAMILY, _DUMP, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
+        kernel.settimeout(_CONNECT_SECONDS)
+        kernel.send(header + request)
+        while True:
+            answer = kernel.recv(_MAX_ANSWER)
+            while answer:
+                size, kind = struct.unpack_from("=IH", answer)
+                if kind == _DONE:
+                    return
+                if kind != _BY_FAMILY or size < 32:
+                    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+                inode, attributes = struct.unpack_from("=I", answer, 20)[0], answer[32:size]
+                while len(attributes) >= 4:
+                    length, what = struct.unpack_from("=HH", attributes)
+                    if what == _FILE:
+                        yield inode, struct.unpack_from("=II", attributes, 4)
+                    attributes = attributes[max((length + 3) & ~3, 4) :]
+                answer = answer[(size + 3) & ~3 :]
+
+
+def _named(path: bytes) -> Iterator[int]:
+    """Return the Unix sockets that listen, and whose name leads to a path."""
+    for fields in _rows("unix"):
+        # NUMBER: REFERENCES PROTOCOL FLAGS TYPE STATE INODE NAME (proc(5))
+        if len(fields) > 7 and fields[3] == _ACCEPTS and fields[7].startswith("/"):
+            with contextlib.suppress(OSError):
+                if os.path.samefile(os.fsencode(fields[7]), path):
+                    yield int(fields[6])
 
 
 def written(family: int, packed: bytes) -> str:
