@@ -7,12 +7,13 @@ import json
 import logging
 import re
 import stat
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ..errors import Incomplete, Refused, UsageError
-from . import ar, compressed, cpio, cpioarchive, directory, rpm, signatures, tar
+from . import ar, compressed, cpio, cpioarchive, directory, rpm, signatures, tar, tarsparse
 from . import zip as zips
 from .decompress import TooDemanding, compression_of, reader
 from .limits import DEFAULT, Limits
@@ -229,10 +230,11 @@ def _has_zip_across(path: Path, kind: Kind, tail: bytes, size: int) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            spans = list(_spans(file, kind, path.name))
+            # In the order of the file, and apart from one another.
+            starts, ends = zip(*[(0, 0), *_spans(file, kind, path.name)], strict=True)
     except Refused:  # reported when its members are read
         return False
-    return any(not any(start <= first and last <= end for start, end in spans) for first, last in found)
+    return any(last > ends[bisect_right(starts, first) - 1] for first, last in found)
 
 
 def _spans(file: BinaryIO, kind: Kind, name: str) -> Iterator[tuple[int, int]]:
@@ -240,7 +242,8 @@ def _spans(file: BinaryIO, kind: Kind, name: str) -> Iterator[tuple[int, int]]:
     if kind == "tar":
         stream = tar.FileStream(file)
         for item in tar.entries(stream, root="/", archive=name):
-            if isinstance(item, Member):
+            # What is stored of a sparse file is not its content.
+            if isinstance(item, Member) and not isinstance(item.content, tarsparse.SparseContent):
                 yield stream.position, stream.position + item.size
     elif kind == "ar":
         for item in ar.read_members(file, name):

@@ -33,6 +33,11 @@ DIRECTORY_INDEXES, BASE_NAMES, DIRECTORY_NAMES = 1116, 1117, 1118
 FILE_INODES, PAYLOAD_FORMAT = 1096, 1124
 PAYLOAD_COMPRESSOR, PAYLOAD_DIGEST, PAYLOAD_DIGEST_ALGORITHM, PAYLOAD_SHA512 = 1125, 5092, 5093, 5121
 
+#: The types of the columns of numbers of the file table, and of the epoch (rpmtag.h).
+_WIDTHS = {FILE_MODES: 3, LONG_FILE_SIZES: 5} | dict.fromkeys(
+    (FILE_SIZES, FILE_FLAGS, FILE_INODES, DIRECTORY_INDEXES, EPOCH), 4
+)
+
 #: Tags of the signature header: signatures over the header, then over header and payload, then digests of the header.
 SIGNATURE_DSA, SIGNATURE_RSA, SIGNATURES_OPENPGP = 267, 268, 278
 SIGNATURE_PGP, SIGNATURE_GPG = 1002, 1005
@@ -76,8 +81,9 @@ class Header:
             return ()
         kind, offset, count = found
         code = _INTEGERS.get(kind)
-        if code is None:
-            raise self._malformed(f"tag {tag} is not of numbers")
+        # Some versions of rpm take the bytes for those of the tag's own type, whatever type is stated.
+        if code is None or kind != _WIDTHS.get(tag, kind):
+            raise self._malformed(f"tag {tag} is not of numbers, or of those of another size")
         try:
             return struct.unpack_from(f">{count}{code}", self._data, offset)
         except struct.error:
