@@ -243,3 +243,70 @@ def test_a_header_of_tar_is_not_part_of_what_else_it_begins(tmp_path: Path) -> N
     path.write_bytes(header(b"PK\x03\x04\x14", len(SHOWN)) + padded(SHOWN) + bytes(2 * BLOCK))
     with pytest.raises(Refused, match="is a tar archive and, to other tools, something else as well: a ZIP archive"):
         [item for item in members_of(path) if not isinstance(item, Rejected)]
+
+
+HELLO = "printf hello; exit"
+
+
+def _tar_as_script(first: str) -> bytes:
+    return header(f"{first}{HELLO}\n".encode().ljust(100, b"\0"), len(SHOWN)) + padded(SHOWN) + bytes(2 * BLOCK)
+
+
+def _tar_without_a_line() -> bytes:
+    # The kernel takes the interpreter up to a NUL; the shell reads on behind the first newline.
+    content = f"\n{HELLO}\n".encode()
+    return header(b"#!/bin/sh".ljust(100, b"\0"), len(content)) + padded(content) + bytes(2 * BLOCK)
+
+
+def _gzip_as_script(flags: int, extra: bytes = b"") -> bytes:
+    text = f"\n{HELLO}\n".encode().ljust(0x101, b" ")
+    fields = struct.pack("<H", len(text)) + text if flags & 4 else text + b"\0"
+    deflate = zlib.compressobj(wbits=-15)
+    data = deflate.compress(SHOWN) + deflate.flush()
+    start = b"\x1f\x8b\x08" + bytes((flags,)) + b"time\2\3"
+    return start + fields + data + struct.pack("<II", zlib.crc32(SHOWN), len(SHOWN))
+
+
+def _zstd_as_script() -> bytes:
+    text = f"\n{HELLO}\n".encode()
+    size = 0x01010101
+    return b"\x50\x2a\x4d\x18" + struct.pack("<I", size) + text.ljust(size, b" ") + zstandard.compress(SHOWN)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _tar_as_script("#!/bin/sh\n"),
+        _tar_as_script("x\n"),
+        _tar_without_a_line(),
+        cpio_entry(f"x\n{HELLO}\n".encode(), SHOWN) + cpio_entry(b"TRAILER!!!", b""),
+        _gzip_as_script(4),
+        _gzip_as_script(8),
+        _gzip_as_script(16),
+        _zstd_as_script(),
+    ],
+    ids=["tar", "tar without #!", "tar with a NUL", "cpio", "gzip, extra", "gzip, name", "gzip, comment", "zstd"],
+)
+def test_an_archive_that_a_shell_runs_as_a_script_is_refused(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(data)
+    path.chmod(0o755)
+    # What cannot be executed, a shell runs as a script (POSIX, "Command Search and Execution").
+    assert run("bash", "-c", str(path)).endswith(b"hello")
+    with pytest.raises(Refused, match="to other tools, something else as well: a script"):
+        kind_of(path)
+
+
+def test_a_newline_among_numbers_or_compressed_bytes_makes_no_script(tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    start = b"\x1f\x8b\x08"
+    for data in (
+        # A time with a newline in it; an extra field of ten bytes.
+        start + b"\x08\n\n\n\n\2\3name\0",
+        start + b"\x04time\2\3\n\0" + b"0123456789",
+        start + b"\0time\2\3\ncompressed",
+        b"\x50\x2a\x4d\x18\n\n\n\n",
+        b"BZh91AY&SY\n\n",
+    ):
+        path.write_bytes(data)
+        assert kind_of(path) == "compressed"

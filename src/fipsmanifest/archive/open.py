@@ -26,6 +26,8 @@ Kind = Literal["file", "directory", "rpm", "tar", "image-archive", "zip", "ar", 
 #: The lead of an RPM (RPM V4 package format, "Lead").
 _RPM = b"\xed\xab\xee\xdb"
 
+_GZIP, _ZSTD_SKIPPABLE = b"\x1f\x8b\x08", b"\x2a\x4d\x18"
+
 #: A tar header's length, by which a tar is recognized.
 _BLOCK = 512
 
@@ -205,6 +207,8 @@ def _kind_by_magic(head: bytes) -> Kind | None:
 
 def _refuse_two_kinds(path: Path, kind: Kind, head: bytes, tail: bytes, size: int) -> None:
     other = signatures.format_of(head, tail) if kind != "unopened" else None
+    if other is None and _begins_as_script(kind, head):
+        other = "a script"
     if other is None and kind == "tar":
         # The first member's name, which can be any bytes, and what is behind it may be another archive's header.
         also: Kind | None = "zip" if zips.is_archive(head, b"", 0) else _kind_by_magic(head)
@@ -218,6 +222,25 @@ def _refuse_two_kinds(path: Path, kind: Kind, head: bytes, tail: bytes, size: in
             "Do not use it; ask those who publish it.",
             reason="ambiguous-archive",
         )
+
+
+def _begins_as_script(kind: Kind, head: bytes) -> bool:
+    """Return whether a kernel or shell runs an archive as a script, by the first member's name or what readers skip.
+
+    Its lines can cut off any part of it and run that. A kernel wants ``#!``; shells want a line without a NUL. Some
+    numbers are in front of the text that the writer is free to choose, and may have the byte of a newline.
+    """
+    start = 0
+    if kind == "compressed" and head.startswith(_GZIP):
+        # RFC 1952: an extra field, behind its length, and the name and comment.
+        extra, named = head[3] & 4, head[3] & 0x18
+        start = 12 if extra else 10 if named else len(head)
+    elif kind == "compressed":
+        # RFC 8878: a skippable frame, behind its size.
+        start = 8 if head[1:4] == _ZSTD_SKIPPABLE else len(head)
+    elif kind != "tar" and not (kind == "cpio" and head.startswith(b"0707")):
+        return False
+    return head.startswith(b"#!") or b"\n" in head.partition(b"\0")[0][start:]
 
 
 def _has_zip_across(path: Path, kind: Kind, tail: bytes, size: int) -> bool:
