@@ -49,7 +49,8 @@ class Sweep:
 
     def __init__(self, elf: Elf, rows: tuple[Row, ...], *, in_data: bool = True) -> None:
         """Search for the modules of ``rows``, which are those of the machine of ``elf``; ``in_data`` also in data."""
-        self._segments = elf.runnable
+        #: Of each segment of code: its range in the file, and the offset that address 0 would have.
+        self._code = [(segment.offset, segment.end, segment.offset - segment.address) for segment in elf.runnable]
         self._data = _data(elf)
         self._end = _end(elf)
         self._infos = 0
@@ -92,7 +93,8 @@ class Sweep:
         """Search the first ``length`` bytes of ``data``, which are at ``offset`` of the file."""
         if offset != self._next:
             self._before = b""
-        if self._before:
+        # Most borders are within data, where modules are searched in some programs only.
+        if self._before and (self._in_data or any(start < offset < end for start, end, _ in self._code)):
             border, begin = self._before + data[: min(_BORDER, length)], offset - len(self._before)
             self._search(begin, border)
             # Build info is aligned, and so are pieces: no border divides it.
@@ -101,19 +103,17 @@ class Sweep:
         self._search(offset, data, length)
         self._infos += self._search_data(offset, data, length) + self._infos_behind(offset, data, length)
         behind = bytes(data[max(length - _BORDER, 0) : length])
-        self._before = (self._before + behind)[-_BORDER:]
+        self._before = behind if len(behind) == _BORDER else (self._before + behind)[-_BORDER:]
         self._next = offset + length
 
     def _search(self, offset: int, data: bytes | bytearray, length: int | None = None) -> None:
         length = len(data) if length is None else length
-        for segment in self._segments:
-            low, high = max(segment.offset - offset, 0), min(segment.end - offset, length)
-            if low >= high:
+        for start, end, zero in self._code:
+            if end <= offset or offset + length <= start:
                 continue
+            low, high = max(start - offset, 0), min(end - offset, length)
             if self._x86:
-                # The position of address 0.
-                zero = segment.offset - segment.address - offset
-                self._functions(data, offset, low + (zero - low) % _FUNCTION_ALIGNMENT, high)
+                self._functions(data, offset, low + (zero - offset - low) % _FUNCTION_ALIGNMENT, high)
             else:
                 self._heads.update(offset + at for head in self._known for at in _find_all(data, head, low, high))
 

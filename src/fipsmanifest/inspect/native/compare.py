@@ -313,7 +313,7 @@ class _Work:
     def _check_code(self, code: Code, fields: Sequence[int], address: int) -> None:
         known = self._known
         leads_to = code.targets(fields, address)
-        expected = [known[number] for number in code.numbers]
+        expected = list(code.choose(known))
         if leads_to == expected:
             return
         data = self._text[address - self._start : address - self._start + code.size]

@@ -11,8 +11,9 @@ import hashlib
 import struct
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from operator import itemgetter
 from threading import Lock
 from typing import NamedTuple
 
@@ -62,6 +63,10 @@ class Link(NamedTuple):
     """What the address is of."""
 
 
+def _chosen(numbers: Sequence[int], values: Sequence[int]) -> tuple[int, ...]:
+    return tuple(values[number] for number in numbers)
+
+
 class Code:
     """One function of a reference, with relocations of any form."""
 
@@ -82,6 +87,12 @@ class Code:
         """For each relocation the number of its target, or `OTHER`."""
         #: Bytes that have the digest: most programs of a toolchain have the same, which are compared faster.
         self._masked: bytes | None = None
+
+    @cached_property
+    def choose(self) -> Callable[[Sequence[int]], tuple[int, ...]]:
+        """A function that returns, of one value for each target, those for the numbers."""
+        # `itemgetter` returns a single item as it is.
+        return itemgetter(*self.numbers) if len(self.numbers) > 1 else partial(_chosen, self.numbers)
 
     def match(self, data: bytes) -> Sequence[int] | None:
         """Return the fields of a function, if it is this one: for `targets` alone; None if it is another one."""
