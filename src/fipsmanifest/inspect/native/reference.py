@@ -19,7 +19,7 @@ import lzma
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from ...errors import UsageError
@@ -171,7 +171,7 @@ def _json(entries: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _contents(references: Sequence[tuple[Origin, Sequence[Record]]]) -> tuple[bytes, bytes]:
     """Return the header without digests, and the body."""
-    shortened = [[_renamed(record, origin.module, _shorten) for record in records] for origin, records in references]
+    shortened = [_shortened(records, origin.module) for origin, records in references]
     records = sorted({record for listed in shortened for record in listed})
     strings = sorted(set(_strings(records)))
     numbers = {text: number for number, text in enumerate(strings)}
@@ -209,14 +209,20 @@ def _shorten(text: str, module: str) -> str:
     return text.replace(path, _PATH).replace(escaped, _ESCAPED_PATH)
 
 
-def _renamed(record: Record, module: str, change: Any) -> Record:
-    def symbol(item: Symbol) -> Symbol:
-        return Symbol(change(item.name, module), item.abi, change(item.scope, module))
+def _shortened(records: Sequence[Record], module: str) -> list[Record]:
+    """Return records with the names of a module's version shortened."""
 
-    relocations = tuple(
-        Relocation(item.offset, item.kind, item.weak, item.addend, symbol(item.target)) for item in record.relocations
-    )
-    return Record(symbol(record.symbol), record.kind, record.size, record.digest, relocations)
+    @cache
+    def shorten(symbol: Symbol) -> Symbol:
+        return Symbol(_shorten(symbol.name, module), symbol.abi, _shorten(symbol.scope, module))
+
+    return [
+        record._replace(
+            symbol=shorten(record.symbol),
+            relocations=tuple(item._replace(target=shorten(item.target)) for item in record.relocations),
+        )
+        for record in records
+    ]
 
 
 def _put_record(out: bytearray, record: Record, numbers: Mapping[str, int]) -> None:
@@ -262,79 +268,89 @@ def _records(body: bytes, module: str, number: int) -> tuple[Record, ...]:
     chosen = _chosen(body[ends[3] : ends[4]], number)
     if chosen and max(chosen) >= count:
         raise ValueError("it names a record that is not there")
-    reader = _Reader(body[ends[2] : ends[3]], text.split("\n"))
-    found = []
+    reader, own, found = _Reader(text.split("\n")), body[ends[2] : ends[3]], []
+    at = 0
     for index in range(count):
-        length = reader.number()
+        length, at = _number(own, at)
         if index in chosen:
-            found.append(reader.record(body[ends[1] + index * DIGEST : ends[1] + (index + 1) * DIGEST]))
-        else:
-            reader.skip(length)
+            digest = body[ends[1] + index * DIGEST : ends[1] + (index + 1) * DIGEST]
+            found.append(reader.record(own[at : at + length], digest))
+        at += length
     return tuple(found)
 
 
 def _chosen(data: bytes, number: int) -> set[int]:
-    reader = _Reader(data, [])
+    numbers, at = _numbers(data), 0
     for _ in range(number):
-        for _ in range(reader.number()):
-            reader.number()
+        at += 1 + numbers[at]
     found, last = set(), -1
-    for _ in range(reader.number()):
-        last += reader.number() + 1
+    for distance in numbers[at + 1 : at + 1 + numbers[at]]:
+        last += distance + 1
         found.add(last)
     return found
 
 
-class _Reader:
-    """Reads variable-length numbers one after another."""
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number at an offset, and the offset behind it."""
+    value = shift = 0
+    while data[at] > 0x7F:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | data[at] << shift, at + 1
 
-    def __init__(self, data: bytes, strings: Sequence[str]) -> None:
-        self._data = data
-        self._at = 0
+
+def _numbers(data: bytes) -> list[int]:
+    """Return the numbers that follow one another. Raise `ValueError` where the last one is cut off."""
+    if data.isascii():
+        # All of them are less than 128.
+        return list(data)
+    found = []
+    value = shift = 0
+    for byte in data:
+        if byte > 0x7F:
+            value |= (byte & 0x7F) << shift
+            shift += 7
+        else:
+            found.append(value | byte << shift)
+            value = shift = 0
+    if shift:
+        raise ValueError("a number is cut off")
+    return found
+
+
+class _Reader:
+    """Reads records, which share the symbols that they name."""
+
+    def __init__(self, strings: Sequence[str]) -> None:
         self._strings = strings
         self._symbols: dict[tuple[int, int], Symbol] = {}
 
-    def number(self) -> int:
-        """Read one number."""
-        data, at = self._data, self._at
-        byte = data[at]
-        at += 1
-        value, shift = byte & 0x7F, 7
-        while byte > 0x7F:
-            byte = data[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-        self._at = at
-        return value
+    def record(self, data: bytes, digest: bytes) -> Record:
+        """Read a record. Raise `ValueError` where it is damaged."""
+        numbers = iter(_numbers(data))
+        try:
+            symbol, kind, size = self._symbol(numbers), next(numbers), next(numbers)
+            relocations, offset = [], 0
+            for _ in range(next(numbers)):
+                offset += next(numbers)
+                packed = next(numbers)
+                addend = next(numbers) if packed & 1 else 0
+                if addend:
+                    addend = ~(addend >> 1) if addend & 1 else addend >> 1
+                relocations.append(Relocation(offset, packed >> 2, packed & 2 != 0, addend, self._symbol(numbers)))
+        except StopIteration:
+            raise ValueError("a record is cut off") from None
+        if any(item.offset + SIZES[item.kind] > size for item in relocations[-1:]):
+            raise ValueError("a relocation is outside of its symbol")
+        return Record(symbol, kind, size, digest, tuple(relocations))
 
-    def symbol(self) -> Symbol:
+    def _symbol(self, numbers: Iterator[int]) -> Symbol:
         """Read what identifies a symbol."""
-        packed = self.number()
+        packed = next(numbers)
         abi = packed & 3
-        scope = self.number() if abi == STATIC else -1
+        scope = next(numbers) if abi == STATIC else -1
         found = self._symbols.get((packed, scope))
         if found is None:
             found = Symbol(self._strings[packed >> 2], abi, self._strings[scope] if abi == STATIC else "")
             self._symbols[packed, scope] = found
         return found
-
-    def skip(self, length: int) -> None:
-        """Go on behind a number of bytes."""
-        self._at += length
-
-    def record(self, digest: bytes) -> Record:
-        """Read a record."""
-        symbol, kind, size = self.symbol(), self.number(), self.number()
-        relocations, offset = [], 0
-        number, read_symbol = self.number, self.symbol
-        for _ in range(number()):
-            offset += number()
-            packed = number()
-            addend = number() if packed & 1 else 0
-            if addend:
-                addend = ~(addend >> 1) if addend & 1 else addend >> 1
-            relocations.append(Relocation(offset, packed >> 2, packed & 2 != 0, addend, read_symbol()))
-        if any(item.offset + SIZES[item.kind] > size for item in relocations[-1:]):
-            raise ValueError("a relocation is outside of its symbol")
-        return Record(symbol, kind, size, digest, tuple(relocations))
