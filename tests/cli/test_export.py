@@ -182,6 +182,18 @@ def test_ten_thousand_files_take_at_most_200_mb(name: str, tmp_path: Path) -> No
     assert int(measured.stdout) < 200 * 1024  # KiB
 
 
+@pytest.mark.parametrize(("schema", "key"), [("inspect/v1", "files"), ("node/v1", "checks"), ("v1", "files")])
+def test_a_million_malformed_entries_are_one_error_in_bounded_memory(schema: str, key: str, tmp_path: Path) -> None:
+    document = tmp_path / "hostile.json"
+    document.write_text(f'{{"schema": "fipsmanifest/{schema}", "{key}": [{"[]," * 1_000_000}[]]}}')
+
+    ended = subprocess.run(
+        [PROGRAM, "export", "html", document], capture_output=True, text=True, timeout=120, preexec_fn=_limited
+    )
+
+    assert (ended.returncode, len(ended.stderr) < 1000) == (3, True), ended.stderr[:1000]
+
+
 def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: Path) -> None:
     words = ("inspect", "--require", "proven", programs.boring(), programs.plain())
     files = ("--html", tmp_path / "gate.html", "--junit", tmp_path / "gate.xml", "--sarif", tmp_path / "gate.sarif")

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from ..errors import NotTrusted, UsageError
 from ..model import documents, manifest
@@ -27,6 +27,7 @@ MAX_BYTES = 64 << 20
 Kind = Literal["manifest", "node", "cluster", "inspection"]
 
 
+#: Lists end at their first error: pydantic keeps a kilobyte of each, and a hostile list may have millions.
 class _Object(BaseModel):
     """A JSON object of a document that is not signed."""
 
@@ -53,7 +54,7 @@ class NodeModule(_Object):
     digest: str | None = None
     claimed_by: str | None = None
     validation: str | None = None
-    certificates: list[Certificate] = []
+    certificates: Annotated[list[Certificate], FailFast()] = []
 
 
 class ManifestRecord(_Object):
@@ -70,7 +71,7 @@ class ManifestRecord(_Object):
     sha256: str | None = None
     fips_mode: bool | None = None
     """Whether it requires nodes to be in FIPS mode; None in a node report, which has results of that."""
-    modules: list[NodeModule] = []
+    modules: Annotated[list[NodeModule], FailFast()] = []
 
 
 class Check(_Object):
@@ -93,7 +94,7 @@ class NodeComponent(_Object):
     requirement: str | None = None
     verdict: str | None = None
     reason: str | None = None
-    modules: list[str] = []
+    modules: Annotated[list[str], FailFast()] = []
 
 
 class Host(_Object):
@@ -127,12 +128,12 @@ class NodeReport(_Object):
     verdict: Literal["valid", "invalid", "incomplete", "untrusted"]
     scope: Literal["live", "at-rest", "partial"]
     host: Host
-    manifests: list[ManifestRecord] = []
+    manifests: Annotated[list[ManifestRecord], FailFast()] = []
     summary: Summary
     left_out: Annotated[int, Field(ge=0)] = 0
-    checks: list[Check]
-    components: list[NodeComponent] = []
-    warnings: list[str] = []
+    checks: Annotated[list[Check], FailFast()]
+    components: Annotated[list[NodeComponent], FailFast()] = []
+    warnings: Annotated[list[str], FailFast()] = []
 
     @property
     def hides_failures(self) -> bool:
@@ -170,7 +171,7 @@ class ClusterFinding(_Object):
     actual: str | None = None
     advice: str = ""
     nodes: Annotated[int, Field(ge=0)]
-    examples: list[str] = []
+    examples: Annotated[list[str], FailFast()] = []
 
 
 class ClusterNode(_Object):
@@ -180,7 +181,7 @@ class ClusterNode(_Object):
     verdict: Literal["valid", "invalid", "incomplete", "untrusted", "unknown"]
     reason: str | None = None
     detail: str | None = None
-    findings: list[Annotated[int, Field(ge=0)]] = []
+    findings: Annotated[list[Annotated[int, Field(ge=0)]], FailFast()] = []
     left_out: Annotated[int, Field(ge=0)] = 0
 
 
@@ -189,12 +190,12 @@ class ClusterDocument(_Object):
 
     verdict: Literal["valid", "invalid", "incomplete", "untrusted"]
     cluster: ClusterName
-    manifests: list[ManifestRecord] = []
+    manifests: Annotated[list[ManifestRecord], FailFast()] = []
     started: Time
     finished: Time
-    findings: list[ClusterFinding]
-    nodes: list[ClusterNode]
-    warnings: list[str] = []
+    findings: Annotated[list[ClusterFinding], FailFast()]
+    nodes: Annotated[list[ClusterNode], FailFast()]
+    warnings: Annotated[list[str], FailFast()] = []
 
     @property
     def is_valid(self) -> bool:
@@ -277,17 +278,17 @@ class Gate(_Object):
     require: str
     passed: bool
     proven: Annotated[int, Field(ge=0)]
-    modules: list[str] = []
-    accepted: list[AppliedException] = Field([], alias="excuses")
+    modules: Annotated[list[str], FailFast()] = []
+    accepted: Annotated[list[AppliedException], FailFast()] = Field([], alias="excuses")
 
 
 class Inspection(_Object):
     """``fipsmanifest/inspect/v1``."""
 
-    files: list[InspectedFile]
+    files: Annotated[list[InspectedFile], FailFast()]
     modules: dict[str, InspectedModule] = {}
-    unopened: list[Unopened] = []
-    errors: list[Failure] = []
+    unopened: Annotated[list[Unopened], FailFast()] = []
+    errors: Annotated[list[Failure], FailFast()] = []
     gate: Gate | None = None
 
     @property
