@@ -79,6 +79,46 @@ BUILDS: dict[str, Change] = {
     "a directory that a shell enters": service("ExecStart=/bin/sh -c 'cd /opt/plain && ./agent'"),
     "the unit's directory": service("WorkingDirectory=/opt/plain\nExecStart=/bin/sh -c ./agent"),
     "PATH": service("ExecStart=/bin/sh -c 'PATH=/opt/plain agent'"),
+    "a shell's name": all_of(copy("/usr/local/bin/web"), service("ExecStart=/bin/sh -c web")),
+    "cron's name": all_of(copy("/usr/bin/web"), file("/etc/cron.d/x", "@reboot root web\n")),
+    "a script by its name": all_of(
+        lambda t: script(t, "/usr/local/bin/go", "exec /opt/plain/agent\n"), service("ExecStart=/bin/sh -c go")
+    ),
+    "a script in the unit's directory": all_of(
+        lambda t: script(t, "/opt/go/run", "exec /opt/plain/agent\n"),
+        service("WorkingDirectory=/opt/go\nExecStart=/bin/sh ./run"),
+    ),
+    "a script in another root": all_of(
+        lambda t: script(t, "/opt/r/go", "exec /opt/web\n"),
+        copy("/opt/r/opt/web"),
+        service("ExecStart=/usr/sbin/chroot /opt/r /go"),
+    ),
+    "the unit's root": all_of(
+        lambda t: script(t, "/srv/r/go", "exec /opt/web\n"),
+        copy("/srv/r/opt/web"),
+        service("RootDirectory=/srv/r\nExecStart=/go"),
+    ),
+    "a link in the unit's root": all_of(
+        copy("/srv/r/opt/other"),
+        lambda t: link(t, "/srv/r/opt/web", "/opt/other"),
+        service("RootDirectory=-/srv/r\nExecStart=/opt/web"),
+    ),
+    "what the unit mounts": all_of(copy("/srv/x/web"), service("BindPaths=/etc /srv/x:/opt\nExecStart=/opt/web")),
+    "what the unit mounts in its root": all_of(
+        copy("/srv/x/bin/web"),
+        service('RootDirectory=/srv/r\nBindReadOnlyPaths="/srv/x:/usr/local:rbind"\nExecStart=/usr/local/bin/web'),
+    ),
+    "a link in what the unit mounts": all_of(
+        copy("/srv/x/other"),
+        lambda t: link(t, "/srv/x/web", "/opt/other"),
+        service("BindPaths=/srv/x:/opt\nExecStart=/opt/web"),
+    ),
+    "what a command mounts": all_of(
+        copy("/srv/x/web"), service("ExecStart=/bin/sh -c 'mount --bind /srv/x /opt/y && /opt/y/web'")
+    ),
+    "what systemd-run mounts": all_of(
+        copy("/srv/x/web"), service("ExecStart=/usr/bin/systemd-run -p BindPaths=/srv/x:/opt /opt/web")
+    ),
     "cron's directory": file("/etc/cron.d/x", "@reboot root cd /opt/plain && ./agent\n"),
     "another root": all_of(copy("/opt/r/usr/bin/web"), service("ExecStart=/usr/sbin/chroot /opt/r /usr/bin/web")),
     "the root of a process": service("ExecStart=/proc/self/root/opt/plain/agent"),
@@ -309,6 +349,7 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         service("ExecStart=/opt/plain/plain --kubeconfig=/etc/kubernetes/kubelet.conf"),
     ),
     "an API server's options": ("wrapped", service("ExecStart=/opt/plain/plain --etcd-servers=https://127.0.0.1")),
+    "a root that is not known": ("other-root", service("RootDirectory=/srv/%H\nExecStart=/opt/web")),
     "another container runtime": (
         "other-runtime",
         file("/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=--container-runtime=docker\n"),

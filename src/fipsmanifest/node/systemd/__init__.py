@@ -1,6 +1,6 @@
 """systemd as it is on disk: which units it loads, and what they start."""
 
-from .commands import COMMANDS, Command, read_commands
+from .commands import COMMANDS, Command, expand, read_commands
 from .syntax import NEWEST, Entry, Malformed, parse, read_environment_file, split
 from .units import DEFAULT_PATH, SEARCH_PATH, Unit, Units
 
@@ -14,6 +14,7 @@ __all__ = [
     "Malformed",
     "Unit",
     "Units",
+    "expand",
     "parse",
     "read_commands",
     "read_environment_file",

@@ -16,6 +16,7 @@ from ...provenance import has_mode
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
 from .. import builds, configuration_files, files
 from . import shell
+from .own_mounts import Mounts
 
 ID = "startup"
 
@@ -35,6 +36,8 @@ _PATTERN = re.compile(r"[*?]")  # glob(7)
 _RUN_PARTS = re.compile(r"\brun-parts\s+(?:-\S+\s+)*(/[^\s;&|<>()'\"]+)")
 _MAX_FOLLOWED = 20  # scripts that one pattern or directory names
 _MAX_MADE = 2000
+_MAX_COMMAND = 4096  # characters of a command, and not a script
+_MAX_WITHIN = 50  # units with mounts of their own, which differ
 _HEAD = 256  # bytes by which a program is known
 _MAX_DIRECTORIES = 16  # of a text, in which what it names otherwise is looked for
 # What makes a shell read the file whose path follows.
@@ -49,6 +52,8 @@ _WRAPPERS = frozenset(
     + ("parallel", "openvt", "pkexec", "run-parts")
     + ("cgexec", "tini", "dumb-init", "supervisord", "exec", "awk", "gdb", "uname26", "platform-python", "podman")
 )
+# What lets a directory be found at another path.
+_MOUNTED = re.compile(r"\bmount\s[^\n;&|]*\bbind\b|\bBind(?:ReadOnly)?Paths=|\bln\s+-")
 _LOADER = re.compile(r"(?:ld-linux.*|ld|ld-[0-9.]+|ld-musl.*)\.so[0-9.]*\Z|python[0-9.]*\Z|perl[0-9.]*\Z|lua[0-9.]*\Z")
 
 
@@ -85,14 +90,21 @@ class OtherBuild(NamedTuple):
 class Programs:
     """The components' own programs, by place, digest and name."""
 
-    def __init__(self, node: Node, manifests: Sequence[Listed]) -> None:
+    def __init__(self, node: Node, manifests: Sequence[Listed], mounts: Optional[Mounts] = None) -> None:
         self._node = node
+        self._manifests = manifests
+        self._mounts = mounts
+        self._within: Dict[Mounts, Programs] = {}
         self._accounts = files.accounts_of(node)
         self._packages = builds.Builds(manifests)
         self._mentions = _MAX_MENTIONS
         self._builds: Dict[bytes, Optional[str]] = {}
         self._listed: Dict[str, FrozenSet[str]] = {}
         self._no_texts: Set[str] = set()
+        self._usual: Optional[FrozenSet[str]] = None
+        """The names in the directories that are searched unless something else is said."""
+        self._named_builds: Dict[str, List[OtherBuild]] = {}
+        """Name -> the other builds that have it, in the usual directories."""
         self._heads: Dict[str, str] = {}
         self._made: Dict[str, List[str]] = {}
         """Pattern -> the files that it fits."""
@@ -137,7 +149,7 @@ class Programs:
         self._sizes.add(int(file.get("size") or 0))
         self._digests[str(file["sha256"])] = owner
         with contextlib.suppress(OSError):  # that it is missing is for the files check to say
-            place = tree.resolve(self._node.root, path)
+            place = tree.resolve(*self._locate(path))
             if is_compared:
                 self._places[place] = owner
             self.paths.add(self.resolved(path))
@@ -147,10 +159,28 @@ class Programs:
         """Whether the node runs: the check of processes judges what was started then."""
         return self._node.live
 
+    def within(self, mounts: Mounts) -> "Optional[Programs]":
+        """Return the programs as a unit with mounts of its own finds them; None for more such units than nodes have."""
+        if mounts not in self._within:
+            if len(self._within) >= _MAX_WITHIN:
+                return None
+            self._within[mounts] = Programs(self._node, self._manifests, mounts)
+            self._within[mounts].unexamined = self.unexamined
+        return self._within[mounts]
+
+    @property
+    def root(self) -> str:
+        """Where the node's file tree begins on this machine."""
+        return self._node.root
+
+    def _locate(self, path: str) -> Tuple[str, str]:
+        """Return a root on this machine, and the path below it that ``path`` is."""
+        return (self._node.root, path) if self._mounts is None else self._mounts.locate(path)
+
     def resolved(self, path: str) -> str:
         """Return the node's path of what ``path`` leads to; the path itself where that is nothing."""
         try:
-            place = tree.resolve(self._node.root, path)
+            place = tree.resolve(*self._locate(path))
         except OSError:
             return posixpath.normpath(path)
         return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), self._node.root))
@@ -158,7 +188,7 @@ class Programs:
     def find(self, path: str) -> Found:
         """Return what a path leads to; raises nothing."""
         try:
-            place = tree.resolve(self._node.root, path)
+            place = tree.resolve(*self._locate(path))
             mode = os.lstat(place).st_mode
             owner = self._places.get(place)
             elsewhere = owner is None
@@ -182,14 +212,14 @@ class Programs:
     def is_file(self, path: str) -> bool:
         """Return whether a path leads to a regular file."""
         try:
-            return stat.S_ISREG(os.lstat(tree.resolve(self._node.root, path)).st_mode)
+            return stat.S_ISREG(os.lstat(tree.resolve(*self._locate(path))).st_mode)
         except OSError:
             return False
 
     def is_program(self, path: str) -> bool:
         """Return whether a path leads to a regular file with execution rights."""
         try:
-            mode = os.lstat(tree.resolve(self._node.root, path)).st_mode
+            mode = os.lstat(tree.resolve(*self._locate(path))).st_mode
         except OSError:
             return False
         return stat.S_ISREG(mode) and bool(mode & 0o111)
@@ -210,7 +240,7 @@ class Programs:
         What is too large to be searched is noted in `unexamined`.
         """
         try:
-            place = tree.resolve(self._node.root, path)
+            place = tree.resolve(*self._locate(path))
             if place not in self._builds:
                 self._builds[place] = self._read_build(place, path)
             return self._builds[place]
@@ -236,7 +266,7 @@ class Programs:
         """Return how a file begins; empty where it cannot be read."""
         if path not in self._heads:
             try:
-                self._heads[path] = tree.read_small(self._node.root, path, _HEAD)
+                self._heads[path] = tree.read_small(*self._locate(path), _HEAD)
             except (OSError, tree.NotRegular):
                 self._heads[path] = ""
         return self._heads[path]
@@ -250,7 +280,7 @@ class Programs:
             self._no_texts.add(path)
             return None
         try:
-            text = tree.read_small(self._node.root, path, shell.MAX_SCRIPT + 1)
+            text = tree.read_small(*self._locate(path), shell.MAX_SCRIPT + 1)
         except (OSError, tree.NotRegular):
             text = "\0"
         # A shell runs what has null bytes after its first line.
@@ -272,7 +302,9 @@ class Programs:
             listed = [path for path in self._listed_by(one) if path not in seen] if len(texts) <= most else []
             # An ordinary script may read a whole directory.
             most = min(most + len(listed), 4 * _MAX_SCRIPTS)
-            for path in [*listed, *self._paths(one)]:
+            named = self._paths(one)
+            called = self._called(one, named, one is texts[0])
+            for path in [*listed, *named, *called]:
                 if path in seen:
                     continue
                 if len(texts) > most:
@@ -303,24 +335,53 @@ class Programs:
     def _joined(self, text: str, paths: Sequence[str]) -> List[str]:
         """Return what the relative paths, commands and paths of another root in a text lead to below a directory of it.
 
-        A text may enter a directory, search it for programs or make it its root (cd, PATH, chroot).
+        A text may enter a directory, search it for programs or make it its root (cd, PATH, chroot), or mount it over
+        another one.
         """
         found: List[str] = []
         some = (path for path in paths if posixpath.normpath(path) != "/" and self._names(path))
         directories = list(itertools.islice(some, _MAX_DIRECTORIES))
-        words = [one for one in dict.fromkeys(shell.BETWEEN_PATHS.split(shell.COMMENT.sub("", text))) if "/" in one]
-        words += shell.called(text) if directories else []
+        if not directories:
+            return []
+        words = list(dict.fromkeys(shell.BETWEEN_PATHS.split(shell.COMMENT.sub("", text))))
+        below = [one.lstrip("./") for one in words if "/" in one]
+        if _MOUNTED.search(text):
+            below += [one.split("/", count)[-1] for one in below for count in range(1, one.count("/") + 1)]
+        below += shell.called(text)
         for directory in directories:
             names = self._names(directory)
-            below = [one.lstrip("./") for one in words]
             found += [posixpath.join(directory, one) for one in below if one.partition("/")[0] in names]
-        return self._within_limit(found)
+        return self._within_limit(list(dict.fromkeys(found)))
+
+    def _called(self, text: str, paths: Sequence[str], is_first: bool) -> List[str]:
+        """Return the scripts that a command calls by a relative path or, where it ``is_first``, a name."""
+        if len(text) > _MAX_COMMAND:  # a script; those of the system call a hundred of their own
+            return []
+        found = [path for name in shell.called(text) for path in self._by_name(name)] if is_first else []
+        return [path for path in [*found, *self._joined(text, paths)] if self.script(path) is not None]
+
+    def _by_name(self, name: str) -> List[str]:
+        """Return the paths of a name in the directories that are searched unless something else is said."""
+        return [posixpath.join(one, name) for one in systemd.DEFAULT_PATH if name in self._names(one)]
+
+    def _builds_by_name(self, text: str) -> List["OtherBuild"]:
+        """Return the other builds in the usual directories that a word of a text names."""
+        words = shell.BETWEEN_PATHS.split(shell.COMMENT.sub("", text))
+        if self._usual is None:
+            self._usual = frozenset(name for one in systemd.DEFAULT_PATH for name in self._names(one))
+        return [one for name in sorted(self._usual.intersection(words)) for one in self._builds_at(name)]
+
+    def _builds_at(self, name: str) -> List["OtherBuild"]:
+        if name not in self._named_builds:
+            others = [(one, self.build_of(one)) for one in self._by_name(name) if self.find(one).status == OTHER]
+            self._named_builds[name] = [OtherBuild(one, component) for one, component in others if component]
+        return self._named_builds[name]
 
     def _names(self, directory: str) -> FrozenSet[str]:
         """Return the names in a directory, none for anything else and for one that is too large."""
         if directory not in self._listed:
             try:
-                self._listed[directory] = frozenset(tree.list_names(self._node.root, directory))
+                self._listed[directory] = frozenset(tree.list_names(*self._locate(directory)))
             except (OSError, ValueError):
                 self._listed[directory] = frozenset()
         return self._listed[directory]
@@ -373,7 +434,7 @@ class Programs:
             if self.find(path).status == OTHER:
                 component = self.build_of(path)
                 found += [OtherBuild(path, component)] if component else []
-        return found
+        return list(dict.fromkeys([*found, *self._builds_by_name(text)]))
 
     def others_in(self, text: str) -> List[str]:
         """Return the paths in a command or script that have a component's name and are not listed programs."""
@@ -390,7 +451,7 @@ class Programs:
         found = []
         for path in configuration_files.named_in(arguments):
             with contextlib.suppress(OSError, tree.NotRegular):
-                text = tree.read_small(self._node.root, path, configuration_files.MAX_SIZE)
+                text = tree.read_small(*self._locate(path), configuration_files.MAX_SIZE)
                 component = configuration_files.component_of(text)
                 found += [(component, path)] if component in self.names else []
         return found

@@ -43,6 +43,8 @@ _HIDDEN = re.compile(
 COMMENT = re.compile(r"(?m)^[ \t]*#(?!!).*|^#!")  # after "#!" a program follows
 WORDS = re.compile(r"[^\s;&|(){}'\"`]+|[;&|(){}\n'\"`]")
 _COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exec", "then", "do", "else", "nohup"))
+# What is before a command: a shell or its option, what makes it read a script, a program that starts its argument.
+_STARTS = re.compile(r"(?:-[A-Za-z]*c|\.|source|(?:/\S*/)?(?:(?:ba|da|k|z)?sh|env|nice|ionice|setsid|nohup))\Z")
 
 
 def called(text: str) -> List[str]:
@@ -50,7 +52,7 @@ def called(text: str) -> List[str]:
     found: Dict[str, None] = {}
     before = ";"
     for word in WORDS.findall(text):
-        if "/" not in word and (before in _COMMAND_FOLLOWS or "=" in before):
+        if "/" not in word and (before in _COMMAND_FOLLOWS or "=" in before or _STARTS.match(before)):
             found[word] = None
         before = word
     return list(found)

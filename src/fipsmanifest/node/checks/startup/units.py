@@ -10,7 +10,7 @@ from ....trust.text import visible
 from ... import systemd
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Result
 from .. import configuration_files
-from . import changes, environment, shell, static_pods
+from . import changes, environment, own_mounts, shell, static_pods
 from .places import judge_mount
 from .programs import LISTED, MISSING, OTHER, Found, Programs, is_wrapper, judge, result
 
@@ -34,6 +34,7 @@ _KUBELET = re.compile(
     r"|--kubeconfig[= ](?:/etc/kubernetes/kubelet\.conf|/var/lib/kubelet/)"
     r"|--?c(?:onfig)?[= ]/etc/containerd/config\.toml"
 )
+_BAD = (FAIL, UNKNOWN)
 _BYTE = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _OUTSIDE = re.compile(r"socket|fd")  # standard input from another process
 _TO_FILE = re.compile(r"(?:file|append|truncate):")
@@ -83,6 +84,9 @@ def check(units: Sequence[systemd.Unit], programs: Programs, required: Set[str])
             found, daemon = _judge_command(unit, command, component, programs)
             results += found
             daemons += [daemon] if daemon is not None else []
+            # Such settings of a component's own unit are unknown in any case.
+            if component is None and not programs.is_live and not any(one.status in _BAD for one in found):
+                results += _judge_within(unit, command, programs)
     for daemon in daemons:
         for file in sorted({entry.path for entry in daemon.environment.values()}):
             values = {key: entry.value for key, entry in daemon.environment.items() if entry.path == file}
@@ -168,6 +172,22 @@ def _judge_command(
     if not results and found.status == OTHER:
         results += _judge_configured(unit, subject, command, programs)
     return results, None
+
+
+def _judge_within(unit: systemd.Unit, command: systemd.Command, programs: Programs) -> List[Result]:
+    """Judge a command of a unit with a root or bind mounts of its own, as the unit finds its program."""
+    mounts, unknown = own_mounts.read(unit, programs.root)
+    within = None if mounts is None else programs.within(mounts)
+    if within is not None:
+        found, _ = _judge_command(unit, command, None, within)
+        return [one for one in found if one.status in _BAD]
+    if mounts is not None:
+        unknown = [entry for key in own_mounts.SETTINGS for entry in unit.values(key)]
+    advice = "Write its paths without specifiers, or remove it: what the unit starts is not known with it."
+    return [
+        result(unit.shown, UNKNOWN, None, "{}={}".format(one.key, one.value), "other-root", one.path, advice)
+        for one in unknown
+    ]
 
 
 def _judge_configured(
