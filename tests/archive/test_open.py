@@ -108,7 +108,7 @@ def test_a_plain_file_is_its_only_member_though_a_link_leads_to_it(samples: Path
 
 
 def test_a_path_that_is_not_there_is_an_error_of_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError, match="does not exist"):
         kind_of(tmp_path / "missing")
 
 

@@ -105,7 +105,7 @@ def test_a_directory_that_may_not_be_read_is_an_error_and_the_others_are_told(
 def test_a_path_that_is_not_there_is_said_before_anything_is_looked_at(
     tmp_path: Path, inspector: Inspector, cache: Cache
 ) -> None:
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError, match="does not exist"):
         next(scan([many(tmp_path / "root", 3), tmp_path / "missing"], inspector, cache))
 
 

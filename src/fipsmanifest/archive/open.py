@@ -74,7 +74,7 @@ def kind_of(path: Path) -> Kind:
                 kind = _inner_kind(file, path.name) or _outer_kind(head, tail, size, lzma=False)
         return _kind_of_tar(path) if kind == "tar" else kind
     except FileNotFoundError as error:
-        raise UsageError(f"{path} is not there.", "Check the path.") from error
+        raise UsageError(f"{path} does not exist.", "Correct the path.") from error
     except OSError as error:
         raise Incomplete(
             f"{path} cannot be read: {error.strerror}.", "Check its permissions.", reason="not-read"
