@@ -274,8 +274,8 @@ def test_a_program_in_front_of_the_members_of_a_zip_is_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_a_program_behind_the_end_of_a_tar_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
-    # Its first member's name is a script, which runs what no unpacker shows.
-    tar = make_layer({"#!/bin/sh\ntail -c +10241 $0 | unpack > k; exec ./k\n#": b"text"})
+    # No unpacker shows it, and `tail -c +10241` has it.
+    tar = make_layer({"readme": b"text"})
     for path in (tmp_path / "k", tmp_path / "root/k"):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(tar + pack(programs.plain().read_bytes()))

@@ -6,6 +6,7 @@ Each file is shown to be both by the tools themselves.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import subprocess
 import tarfile
@@ -154,6 +155,20 @@ def cpio_and_zip() -> bytes:
     )
 
 
+def zstd_and_zip() -> bytes:
+    """A skippable frame (RFC 8878) has all of a ZIP archive, and unzip does not mind what is behind that."""
+    frame = bytes(8) + b"".join(zip_of(HIDDEN))
+    return b"\x50\x2a\x4d\x18" + struct.pack("<I", len(frame)) + frame + zstandard.compress(SHOWN)
+
+
+def gzip_and_zip() -> bytes:
+    """An extra field (RFC 1952, FEXTRA) has all of a ZIP archive."""
+    field, deflate = bytes(8) + b"".join(zip_of(HIDDEN)), zlib.compressobj(wbits=-15)
+    start = b"\x1f\x8b\x08\x04" + bytes(4) + b"\2\3" + struct.pack("<H", len(field)) + field
+    end = struct.pack("<II", zlib.crc32(SHOWN), len(SHOWN))
+    return start + deflate.compress(SHOWN) + deflate.flush() + end
+
+
 def run(*command: str, data: bytes = b"") -> bytes:
     return subprocess.run(command, input=data, capture_output=True, check=False).stdout
 
@@ -182,6 +197,8 @@ CASES: dict[str, tuple[Callable[[], bytes], list[str], list[str]]] = {
         ["unzip", "-p", "FILE", "kubelet"],
         ["sh", "-c", "cpio -i --quiet --to-stdout kubelet < FILE"],
     ),
+    "zstd and ZIP": (zstd_and_zip, ["unzip", "-p", "FILE", "kubelet"], ["zstd", "-dcf", "FILE"]),
+    "gzip and ZIP": (gzip_and_zip, ["unzip", "-p", "FILE", "kubelet"], ["gzip", "-dcf", "FILE"]),
 }  # fmt: skip
 
 
@@ -218,6 +235,17 @@ def test_an_archive_with_a_zip_as_its_last_member_is_read(tmp_path: Path, make: 
     assert run("unzip", "-p", str(path), "kubelet") == HIDDEN
     assert kind_of(path) == kind
     assert next(item.path for item in members_of(path) if isinstance(item, Member)) == "/some.zip"
+
+
+@pytest.mark.parametrize("program", ["zstd", "gzip", "xz", "bzip2"])
+def test_a_compressed_zip_whose_directory_shows_is_read(program: str, tmp_path: Path) -> None:
+    # What cannot be made smaller is stored as it is, so unzip finds the same archive in the compressed file.
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(os.urandom(60).hex(), os.urandom(3000))
+    path, data = tmp_path / "some.zip.compressed", file.getvalue()
+    path.write_bytes(run(program, "-c", data=data))
+    assert kind_of(path) == "compressed"
 
 
 def test_an_archive_with_64_bit_sizes_between_other_data_is_one(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ _RPM = b"\xed\xab\xee\xdb"
 
 _GZIP, _ZSTD_SKIPPABLE = b"\x1f\x8b\x08", b"\x2a\x4d\x18"
 
+#: Bytes of a compressed file's content that are searched at once.
+_PIECE = 1 << 20
+
 #: A tar header's length, by which a tar is recognized.
 _BLOCK = 512
 
@@ -215,6 +218,7 @@ def _refuse_two_kinds(path: Path, kind: Kind, head: bytes, tail: bytes, size: in
         other = also and _NAMES[also]
     if other is None and kind != "zip":
         found = zips.ends_as_archive(tail, size) or _has_zip_across(path, kind, tail, size)
+        found = found or (kind == "compressed" and _has_zip_beside_content(path, tail, size))
         other = _NAMES["zip"] if found else None
     if other is not None and kind in _NAMES:
         raise Refused(
@@ -258,6 +262,29 @@ def _has_zip_across(path: Path, kind: Kind, tail: bytes, size: int) -> bool:
     except Refused:  # reported when its members are read
         return False
     return any(last > ends[bisect_right(starts, first) - 1] for first, last in found)
+
+
+def _has_zip_beside_content(path: Path, tail: bytes, size: int) -> bool:
+    """Return whether unzip finds an archive in a compressed file that is not in what the file expands to.
+
+    Fields and frames that decompressors skip may have any bytes (RFC 1952, RFC 8878). An archive in the content may
+    show as well, since what cannot be made smaller is stored as it is.
+    """
+    before = size - len(tail)
+    missing = {tail[max(start - before, 0) : end - before] for start, end in zips.directories(tail, size)}
+    if not missing:
+        return False
+    longest, kept = max(map(len, missing)), b""
+    try:
+        with path.open("rb") as file:
+            content = reader(file, limit=DEFAULT.expanded, name=path.name)
+            while missing and (piece := content.read(_PIECE)):
+                kept += piece
+                missing = {directory for directory in missing if directory not in kept}
+                kept = kept[-longest:]
+    except Refused:  # reported when its content is read
+        return False
+    return bool(missing)
 
 
 def _spans(file: BinaryIO, kind: Kind, name: str) -> Iterator[tuple[int, int]]:
