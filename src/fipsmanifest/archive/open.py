@@ -237,8 +237,8 @@ def _begins_as_script(kind: Kind, head: bytes) -> bool:
     start = 0
     if kind == "compressed" and head.startswith(_GZIP):
         # RFC 1952: an extra field, behind its length, and the name and comment.
-        extra, named = head[3] & 4, head[3] & 0x18
-        start = 12 if extra else 10 if named else len(head)
+        flags = int.from_bytes(head[3:4], "big")
+        start = 12 if flags & 4 else 10 if flags & 0x18 else len(head)
     elif kind == "compressed":
         # RFC 8878: a skippable frame, behind its size.
         start = 8 if head[1:4] == _ZSTD_SKIPPABLE else len(head)
