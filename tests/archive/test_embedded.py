@@ -7,6 +7,7 @@ import bz2
 import gzip
 import lzma
 import py_compile
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -270,6 +271,43 @@ def test_a_program_in_front_of_the_members_of_a_zip_is_refused(tmp_path: Path) -
     (error,) = errors(look(tmp_path, path))
     assert isinstance(error, Refused)
     assert "in front of its members, a script with a program in it" in error.message
+
+
+#: A script in front of a ZIP archive that has a member of other data with this in the middle.
+CARRIED = {
+    "in a stored member": lambda packed: Part(b"readme", b"x" * 40 + packed + b"x", method=0),
+    "in a block that deflate stores": lambda packed: Part(
+        b"readme", b"x" * 40 + packed, data=b"\1" + struct.pack("<HH", 40 + len(packed), ~(40 + len(packed)) & 0xFFFF)
+        + b"x" * 40 + packed,
+    ),
+    "in an extra field": lambda packed: Part(
+        b"readme", b"x", local={"extra": b"\xfe\xca" + struct.pack("<H", len(packed)) + packed}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CARRIED)
+def test_what_a_script_in_front_of_a_zip_can_cut_off_is_not_passed_over(tmp_path: Path, case: str) -> None:
+    packed, path = gzip.compress(b"#!/bin/sh\necho hidden\n"), tmp_path / "k.zip"
+    part = CARRIED[case](packed)
+    script = b'#!/bin/sh\ntail -c +%06d "$0" | gzip -dc 2>/dev/null | sh\nexit\n'
+    archive = (script % 1) + Archive([part]).build()
+    path.write_bytes(archive.replace(script % 1, script % (archive.index(packed) + 1)))
+    path.chmod(0o755)
+    assert subprocess.run([path], capture_output=True, check=False).stdout == b"hidden\n"
+    found = [error for error in errors(look(tmp_path, path)) if isinstance(error, UnopenedContainer)]
+    assert [(error.path, error.format) for error in found] == [("/readme", "ZIP member with gzip data in it")]
+
+
+def test_jars_in_a_jar_that_a_script_starts_are_opened_and_not_more(tmp_path: Path) -> None:
+    # As Spring Boot makes them: the jars in it are stored, and what is in those is compressed.
+    inner = Archive([Part(b"a.class", b"\xca\xfe\xba\xbe" * 90), Part(b"kubelet", programs.boring().read_bytes())])
+    parts = [Part(b"BOOT-INF/lib/a.jar", inner.build(), method=0), Part(b"data.gz", gzip.compress(b"data"), method=0)]
+    path = tmp_path / "service.jar"
+    path.write_bytes(b"#!/bin/bash\nexec java -jar $0\nexit\n" + Archive(parts).build())
+    results = look(tmp_path, path)
+    assert [error for error in errors(results) if isinstance(error, UnopenedContainer)] == []
+    assert list(judged(results).values()) == ["proven"]
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

@@ -38,7 +38,7 @@ _ELF_HEADER = 64
 #: The type of a section that is in memory alone.
 _NOBITS = 8
 
-_GZIP = b"\x1f\x8b\x08"
+_GZIP, _ZIP = b"\x1f\x8b\x08", b"PK\x03\x04"
 #: Compressed and packed data: magic, name, and what else the header must be. Magics that are common words are not here.
 _PACKED = tuple(
     (magic, name, re.compile(re.escape(magic) + rest, re.DOTALL))
@@ -64,7 +64,7 @@ _PACKED = tuple(
         (b"BCJNG", "base64", rb"[A-Za-z0-9+/\r\n]{55}"),
         (b"N3q8ryc", "base64", rb"[A-Za-z0-9+/\r\n]{53}"),
         # APPNOTE 4.3.7 and 4.4: a version, flags, and a method that is in use.
-        (b"PK\x03\x04", "ZIP", rb"[\0-\x3f]\0..[\0\x08\x09\x0c\x0e\x5d\x5f\x63]\0"),
+        (_ZIP, "ZIP", rb"[\0-\x3f]\0..[\0\x08\x09\x0c\x0e\x5d\x5f\x63]\0"),
         # squashfs_fs.h: version 4.0.
         (b"hsqs", "squashfs", b".{24}\x04\0\0\0"),
     )
@@ -77,9 +77,13 @@ _SCRIPT = re.compile(rb"#!|[^\0\n]{80}|[^\0\n]*\n")
 class Embedded:
     """Searches a file that is neither program nor container for what it carries, given all of its bytes in order."""
 
-    def __init__(self, behind: str | None = None) -> None:
-        """Begin with a file's first bytes, or with what is ``behind`` a container of that kind in the same file."""
+    def __init__(self, behind: str | None = None, *, opened: int | None = None) -> None:
+        """Begin with a file's first bytes, or with what is ``behind`` a container of that kind in the same file.
+
+        ``opened`` is the offset of content that is inspected by itself, as are ZIP archives then; -1 for none.
+        """
         self._behind = behind
+        self._opened = opened
         self._offset = 0
         self._kept = b""
         self._program = False
@@ -94,7 +98,7 @@ class Embedded:
             self._program = data.startswith(_ELF)
             self._ends = _ends_of_program(data) if self._program else ()
             self._runs = data.startswith(b"#!")
-            self._script = not self._program and _SCRIPT.match(data) is not None
+            self._script = is_script(data)
         if self._found is not None:
             return
         if self._kept and len(data) > _REACH:
@@ -127,7 +131,7 @@ class Embedded:
         """Search for what begins before ``end``, and not where the file itself does."""
         start = 0 if self._offset or self._behind else 1
         for at in _magics(data, start, end + len(_ELF) - 1):
-            if _is_program(data[at : at + _ELF_HEADER]):
+            if self._offset + at != self._opened and _is_program(data[at : at + _ELF_HEADER]):
                 self._found = f"{self._host} with a program in it"
                 return
         for place in (place - self._offset for place in self._ends):
@@ -137,14 +141,19 @@ class Embedded:
         if not self._script:
             return
         for magic, name, header in _PACKED:
-            if magic in _OF_SCRIPTS and not self._runs:
+            if (magic in _OF_SCRIPTS and not self._runs) or (magic == _ZIP and self._opened is not None):
                 continue
             at = data.find(magic, start, end + len(magic) - 1)
             while at >= 0:
-                if header.match(data, at) and _confirms(magic, data, at):
+                if self._offset + at != self._opened and header.match(data, at) and _confirms(magic, data, at):
                     self._found = f"{self._host} with {name} data in it"
                     return
                 at = data.find(magic, at + 1, end + len(magic) - 1)
+
+
+def is_script(first: bytes | bytearray) -> bool:
+    """Return whether the kernel or a shell runs a file as a script, by its first bytes."""
+    return not first.startswith(_ELF) and _SCRIPT.match(first) is not None
 
 
 def _magics(data: bytes | bytearray, start: int, end: int) -> Iterable[int]:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from ..errors import Refused
 from . import zipfields
 from .decompress import Compression, lzma_of, reader
-from .embedded import Embedded
+from .embedded import Embedded, is_script
 from .limits import DEFAULT, Limits, spend
 from .member import Content, Damaged, Item, Member, Rejected, Unread
 from .paths import is_target, normalise, shown
@@ -106,9 +106,10 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
     paths = _paths(entries, name)
     position = entries[0].offset + base if entries else directory
     _check_before(file, position, name)
+    behind_script = bool(position) and is_script(_at(file, 0, min(position, _OUTPUT)))
     expanded = 0
     for entry in entries:
-        path = paths[entry.offset]
+        path, start = paths[entry.offset], position
         called = path if isinstance(path, str) else os.fsdecode(entry.name)
         try:
             if entry.offset + base != position:
@@ -126,6 +127,9 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
             else:
                 yield Unread(path, *reason)
             position += _descriptor(file, position, entry, width, readable=reason is None)
+            if behind_script and isinstance(path, str):
+                opened = data - start if entry.method == _STORED else -1
+                yield from _carried(_Window(file, start, position - start), path, opened)
         except Malformed as error:
             raise Refused(
                 f"{name}: {shown(called)} is not a valid ZIP member: {error}.", _ADVICE, reason="damaged-archive"
@@ -136,6 +140,21 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
             _ADVICE,
             reason="ambiguous-archive",
         )
+    if behind_script:
+        yield from _carried(_Window(file, directory, file.seek(0, os.SEEK_END) - directory), "/", -1)
+
+
+def _carried(stored: _Window, path: str, opened: int) -> Iterator[Unread]:
+    """Yield what is in the bytes of an entry, as they are stored, for the script in front of an archive to cut off.
+
+    ``opened`` is where in them the content of the entry begins, if it is stored as it is.
+    """
+    embedded = Embedded("ZIP member", opened=opened)
+    while piece := stored.read(_OUTPUT):
+        embedded.show(piece)
+    kind = embedded.finish()
+    if kind is not None:
+        yield Unread(path, kind, "the script in front of the archive may run it, and it is not inspected")
 
 
 def _check_before(file: BinaryIO, position: int, name: str) -> None:
