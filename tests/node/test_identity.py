@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.node.checks import builds, claims, injected, listening, processes, procfs, services
+from fipsmanifest.node.checks import builds, claims, injected, listening, processes, procfs, services, variables
 from fipsmanifest.node.checks.inventory import Inventory
 from fipsmanifest.node.packages import Packages
 from fipsmanifest.node.result import Listed, Node, Result
@@ -551,6 +551,30 @@ class TestInjected:
 
         assert (found.status, found.evidence["code"]) == ("fail", "godebug")
 
+    # The golang-fips toolchain, and openssl-env(7).
+    @pytest.mark.parametrize(
+        ("name", "value", "status"),
+        [
+            ("GOLANG_FIPS", "0", "fail"),
+            ("OPENSSL_FORCE_FIPS_MODE", "0", "fail"),
+            ("OPENSSL_CONF", "/etc/other.cnf", "unknown"),
+            ("OPENSSL_MODULES", "/opt/modules", "unknown"),
+            ("GOLANG_FIPS", "1", "pass"),
+            ("HOME", "/root", "pass"),
+        ],
+    )
+    def test_a_variable_that_changes_cryptography_is_told_of_what_runs_with_it(
+        self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path, name: str, value: str, status: str
+    ) -> None:
+        pid = run(copy_of(SLEEP, tmp_path / "bin" / self.NAME), "100", env={name: value}).pid
+        time.sleep(0.2)
+
+        found = of(pid, check(self.manifest(tmp_path)))
+
+        assert found.status == status, found
+        if status != "pass":
+            assert (found.evidence["code"], found.evidence["problems"]) == ("environment", [f"{name}={value}"])
+
     def test_fips_mode_is_no_matter_to_a_program_with_boringcrypto(
         self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
     ) -> None:
@@ -571,7 +595,7 @@ class TestInjected:
         [("fips140=on", "on"), ("fips140=off,a=b,fips140=only", "only"), ("xfips140=off", None), ("fips140=", "")],
     )
     def test_the_last_setting_of_fips140_counts(self, value: str, mode: str | None) -> None:
-        assert injected.fips140(value) == mode
+        assert variables.fips140(value) == mode
 
     def test_executable_memory_of_no_file_is_unknown(
         self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path

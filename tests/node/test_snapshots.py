@@ -366,6 +366,29 @@ class TestOverlay:
         assert snapshots.look_at_link([bytes(layer) for layer in layers], "/" + path).is_hidden
         assert "pull it again" in found.advice
 
+    @pytest.mark.parametrize(
+        ("mark", "value"), [("user.overlay.opaque", b"y"), ("trusted.overlay.opaque", b"x")], ids=["userxattr", "6.7"]
+    )
+    def test_a_directory_that_hides_others_only_by_its_mount_is_not_taken_for_opaque(
+        self, mark: str, value: bytes, tmp_path: Path
+    ) -> None:
+        layers = [tmp_path / "upper", tmp_path / "lower"]
+        (layers[1] / "etc").mkdir(parents=True)
+        (layers[1] / "etc/ld.so.preload").write_text("/evil.so")
+        (layers[0] / "etc").mkdir(parents=True)
+        os.setxattr(layers[0] / "etc", mark, value)
+        (tmp_path / "seen").mkdir()
+        options = f"ro,lowerdir={layers[0]}:{layers[1]}"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, tmp_path / "seen"], check=True)
+        try:
+            assert (tmp_path / "seen/etc/ld.so.preload").read_text() == "/evil.so"
+        finally:
+            subprocess.run(["umount", tmp_path / "seen"], check=True)
+
+        found = snapshots.look(Node("/", False, "worker"), [bytes(layer) for layer in layers], "/etc/ld.so.preload")
+
+        assert (found.problem, found.is_hidden) == ("redirected by overlayfs", True)
+
     def test_links_in_a_circle_end(self, tmp_path: Path) -> None:
         (tmp_path / "a").symlink_to("/../b/../c")
         (tmp_path / "c").symlink_to("a")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from ..errors import Incomplete
 from ..model.artifact import ImagePlatform
 from ..model.finding import CryptoFacts, Finding, Verdict
-from ..node.checks.injected import switches_fips_off
+from ..node.checks.variables import switches_fips_off
 from ..oci.strictjson import load_json
 from .loader_files import LIBRARY, replaces_library
 

@@ -19,7 +19,7 @@ from .. import tree
 from ..formats import elf
 from ..packages import Packages, Unanswered
 from ..result import FAIL, PASS, UNKNOWN, Node
-from . import procfs
+from . import procfs, variables
 from .inventory import Inventory
 
 BY_NAME = "by-name"
@@ -31,7 +31,6 @@ _MAX_SMAPS = 32 * 1024 * 1024
 _MAX_LIBRARY = 512 * 1024 * 1024
 _MAX_ENVIRONMENT = 256 * 1024
 _PRELOAD = "/etc/ld.so.preload"  # ld.so(8)
-_SWITCHED_OFF = re.compile(r"(?:\A|,)\s*fips140\s*=\s*(?!(?:on|only|debug)\s*(?:,|\Z))")
 _VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH")
 _SEARCH = "LD_LIBRARY_PATH"
 _SERVED = "file-system"
@@ -135,29 +134,25 @@ def _device(status: os.stat_result) -> str:
     return "{:02x}:{:02x}".format(os.major(status.st_dev), os.minor(status.st_dev))
 
 
-def switches_fips_off(godebug: str) -> bool:
-    """Return whether a value of GODEBUG has a setting of ``fips140`` that may turn FIPS mode off, or that Go refuses.
-
-    The mode is on for ``on``, ``only`` and ``debug``, and off for an empty value (crypto/internal/fips140, ``init``).
-    """
-    return _SWITCHED_OFF.search(godebug) is not None
-
-
-def fips140(godebug: str) -> Optional[str]:
-    """Return the value of ``fips140`` in a value of GODEBUG; None where it has none.
-
-    Of several the last one counts (internal/godebug, ``parse``).
-    """
-    found = re.findall(r"(?:\A|,)fips140=([^,#]*)", godebug)
-    return found[-1] if found else None
-
-
 def godebug(pid: int) -> Optional[str]:
     """Return GODEBUG of a process's environment; None where it has none, or it cannot be read."""
     try:
-        return dict(_environment(pid)).get("GODEBUG")
+        return dict(_environment(pid)).get(variables.GODEBUG)
     except OSError:
         return None
+
+
+def settings(pid: int) -> List[Problem]:
+    """Return the variables of a process that change its cryptography; raise `OSError` as `look`.
+
+    What `look` and `godebug` return is not among them.
+    """
+    found = []
+    for name, value in _environment(pid):
+        status = None if name in (*_VARIABLES, variables.GODEBUG) else variables.status_of(name, value)
+        if status in (FAIL, UNKNOWN):
+            found.append(Problem(str(status), "environment", "{}={}".format(name, visible(value, 100))))
+    return found
 
 
 def _environment(pid: int) -> List[Tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 from ...trust.text import visible
 from .. import deadline, packages, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
-from . import claims, container_pods, injected, procfs, views
+from . import claims, container_pods, injected, procfs, variables, views
 from .claims import Claim
 from .container_pods import Pod
 from .images import containers
@@ -311,6 +311,7 @@ class _Check:
                 problems = injected.look(
                     self._node, pid, running.container is not None, self._inventory, self._packages
                 )
+                problems += injected.settings(pid)
                 problems += self._views.look(pid) if is_daemon else []
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ESRCH):
@@ -320,10 +321,10 @@ class _Check:
             value = injected.godebug(pid)
             if value is not None:
                 evidence["godebug"] = visible(value, 100)
-                mode = injected.fips140(value)
+                mode = variables.fips140(value)
                 if mode is not None and "fips140" in evidence:
                     evidence["fips140"] = visible(mode, 20) or "off"
-                if digest not in self._inventory.without_mode and injected.switches_fips_off(value):
+                if digest not in self._inventory.without_mode and variables.switches_fips_off(value):
                     problems.append(injected.Problem(FAIL, "godebug", "GODEBUG turns FIPS mode off"))
             by_name.update(one.detail for one in problems if one.status == PASS)
             problems = [one for one in problems if one.status != PASS]

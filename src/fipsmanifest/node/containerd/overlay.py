@@ -12,8 +12,10 @@ import stat
 from typing import List, Optional, Sequence, Tuple
 
 _MAX_LINKS = 40
-_NAMESPACES = ("trusted.overlay.", "user.overlay.")
-_REDIRECTING = ("redirect", "metacopy")
+# The kernel reads the second kind of attributes only where that is a mount's option (userxattr).
+_UNPRIVILEGED = "user.overlay."
+_NAMESPACES = ("trusted.overlay.", _UNPRIVILEGED)
+_REDIRECTING = ("redirect", "metacopy", "whiteout")
 
 
 def resolve(layers: Sequence[bytes], path: str, follow_last: bool = True) -> bytes:
@@ -79,12 +81,19 @@ def _merged(directories: Sequence[bytes], name: bytes) -> List[bytes]:
             continue
         if not stat.S_ISDIR(mode):
             break
-        if _attribute(place, "redirect") is not None:
+        if _attribute(place, "redirect") is not None or _hides_by_mount(place):
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         found.append(place)
         if _attribute(place, "opaque") == b"y":
             break
     return found
+
+
+def _hides_by_mount(place: bytes) -> bool:
+    """Return whether the mount decides what a directory hides (userxattr; whiteouts as attributes, since Linux 6.7)."""
+    with contextlib.suppress(OSError):
+        return os.getxattr(place, _UNPRIVILEGED + "opaque", follow_symlinks=False) is not None
+    return _attribute(place, "opaque") not in (None, b"y")
 
 
 def _is_whiteout(status: os.stat_result) -> bool:

@@ -5,7 +5,7 @@ import re
 from typing import Iterator, Optional, Tuple
 
 from ...result import UNKNOWN, Result
-from . import environment
+from .. import variables
 from .programs import Programs, result
 
 PLACES = (
@@ -66,8 +66,8 @@ def _found(text: str, programs: Programs) -> Iterator[Tuple[str, str]]:
     for match in _MANAGER.finditer(text):
         yield "environment", match.group(0)
     starts = programs.listed_in(text) or programs.called_in(text)
-    if starts and [one for one in environment.named_in(text) if one + "=" in text]:
-        yield "environment", "sets {} for {}".format(", ".join(environment.named_in(text)), starts[0])
+    if starts and [one for one in variables.named_in(text) if one + "=" in text]:
+        yield "environment", "sets {} for {}".format(", ".join(variables.named_in(text)), starts[0])
 
 
 def _targets(text: str) -> Iterator[str]:

@@ -1,7 +1,4 @@
-"""Environment variables that change which code or which cryptography a program uses.
-
-Rules: ld.so(8); Go's runtime GODEBUG and crypto/fips140; openssl-env(7); the golang-fips toolchain of Enterprise Linux.
-"""
+"""What a component's environment and the loader's files (ld.so(8)) make of its program."""
 
 import contextlib
 import errno
@@ -13,7 +10,7 @@ from typing import Dict, List, Optional, Sequence
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from ..injected import switches_fips_off
+from .. import variables
 from .programs import Programs, result
 
 _PRELOAD = "/etc/ld.so.preload"
@@ -34,16 +31,6 @@ _SYSTEM = re.compile(
 )
 # Searched before these, by what the processor can: since glibc 2.33, and until 2.36 (ld.so(8)).
 _BY_PROCESSOR = ("glibc-hwcaps", "tls", "haswell", "x86_64", "avx512_1", "atomics")
-_INJECT = ("LD_PRELOAD", "LD_AUDIT")
-_OFF = {
-    "GOLANG_FIPS": ("0", "false", "no", "off"),
-    "OPENSSL_FORCE_FIPS_MODE": ("0",),
-    "GOFIPS": ("0", "false"),
-    "GOFIPS140": ("off",),
-}
-_CHANGE = ("LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "GCONV_PATH")
-# With these systemd looks for units and generators elsewhere (docs/ENVIRONMENT.md of systemd).
-_OF_SYSTEMD = re.compile(r"SYSTEMD_(?:[A-Z]+_)*PATH\Z")
 _FEWER = "Remove directories from /etc/ld.so.conf that nothing needs, and run ldconfig."
 _ADVICE = "Remove {} there, start the service again, and find out who set it."
 
@@ -55,7 +42,7 @@ def judge(
     found = []
     for name in sorted(environment):
         value = environment[name]
-        status = _status(name, value)
+        status = variables.status_of(name, value)
         if name == "GODEBUG" and status == FAIL and not programs.has_mode:
             status = NOT_APPLICABLE
         if status is None:
@@ -68,30 +55,6 @@ def judge(
             result(subject + " (environment)", status, expected, actual, code, path, advice, component=component)
         )
     return found
-
-
-def _status(name: str, value: Optional[str]) -> Optional[str]:
-    """Return ``fail``, ``unknown``, ``not-applicable`` (noted) for a variable that matters; None for any other."""
-    if name == "envFrom":
-        return UNKNOWN
-    if _OF_SYSTEMD.match(name):
-        return UNKNOWN
-    if name not in (*_INJECT, *_OFF, *_CHANGE, "GODEBUG"):
-        return None
-    if value is None:
-        return UNKNOWN
-    if not value.strip():
-        return None
-    if name in _INJECT or value.strip().lower() in _OFF.get(name, ()):
-        return FAIL
-    if name == "GODEBUG":
-        return FAIL if switches_fips_off(value) else NOT_APPLICABLE
-    return UNKNOWN if name in _CHANGE else NOT_APPLICABLE
-
-
-def named_in(text: str) -> List[str]:
-    """Return the variables that a script names and that change which code a program uses."""
-    return sorted({name for name in (*_INJECT, *_CHANGE, "GODEBUG") if re.search(r"\b{}\b".format(name), text)})
 
 
 def preloaded(node: Node) -> List[Result]:

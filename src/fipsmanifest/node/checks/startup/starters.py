@@ -8,6 +8,7 @@ from typing import Iterator, List, Sequence, Set, Tuple
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
+from .. import variables
 from . import changes, environment, shell, static_pods
 from .programs import OTHER, Programs, result
 
@@ -206,7 +207,7 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
                 path = posixpath.join(directory, name)
                 yield from _judge_program(path, programs)
                 yield from judge_text(path, programs.script(path) or "", programs)
-                for variable in environment.named_in(programs.script(path) or ""):
+                for variable in variables.named_in(programs.script(path) or ""):
                     yield from environment.judge(path, {variable: None}, path, None, programs)
             others = [name for name in list_names(node, directory, []) if not _KNOWN_GENERATOR.match(name)]
             others = [name for name in others if programs.is_program(posixpath.join(directory, name))]
