@@ -1,7 +1,5 @@
 """What systemd's units, cron and the boot scripts start: of a component only its listed programs."""
 
-import base64
-import contextlib
 import posixpath
 import re
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
@@ -10,7 +8,8 @@ from ....trust.text import visible
 from ... import systemd
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Result
 from .. import configuration_files
-from . import changes, environment, own_mounts, shell, static_pods
+from . import environment, other_commands, own_mounts, static_pods
+from .other_commands import FOLLOW, INSTEAD
 from .places import judge_mount
 from .programs import LISTED, MISSING, OTHER, Found, Programs, is_wrapper, judge, result
 
@@ -35,17 +34,10 @@ _KUBELET = re.compile(
     r"|--?c(?:onfig)?[= ]/etc/containerd/config\.toml"
 )
 _BAD = (FAIL, UNKNOWN)
-_BYTE = re.compile(r"\\x([0-9A-Fa-f]{2})")
-_OUTSIDE = re.compile(r"socket|fd")  # standard input from another process
-_TO_FILE = re.compile(r"(?:file|append|truncate):")
 _NO_DIRECTORY = re.compile(r"/*%")
-_ADVICE = "Let {} start the release's own program, and find out who changed that."
-_CONTAINERS = "systemd-nspawn"
 # containerd's and runc's own commands that make a container of any image or directory.
 _RUNTIMES = ("ctr", "runc")
 _OWN_CONTAINER = re.compile(r"(?:^|\s)(?:run|create|restore)(?:\s|$)")
-_ENGINES = ("podman", "docker", "nerdctl")
-_FOLLOW = "Start the program itself there: what goes through another one cannot be followed."
 
 
 class Daemon(NamedTuple):
@@ -155,10 +147,10 @@ def _judge_command(
             return made, None
     text = " ".join((command.program, *command.arguments, *_elsewhere(unit, command.program)))
     if name in _RUNTIMES and _OWN_CONTAINER.search(" ".join(command.arguments)):
-        return [_judge_container(subject, text, command.path, component)], None
+        return [other_commands.judge_container(subject, text, command.path, component)], None
     if found.status == LISTED or name in programs.names:
         results = [judge(subject, found, command.path, component if is_main else None)]
-        results += _judge_builds(subject, " ".join(command.arguments), command, programs)
+        results += other_commands.judge_builds(subject, " ".join(command.arguments), command, programs)
         if found.status == MISSING and not is_main:
             results = []
         if component is None:
@@ -168,7 +160,7 @@ def _judge_command(
     # pflag takes an underscore for a hyphen (k8s.io/component-base/cli/flag).
     if is_main or any(form.search(text.replace("_", "-")) for form in (_KUBELET, *static_pods.OPTIONS.values())):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
-    results = list(_judge_mentions(unit, subject, command, found, text, script, component, programs))
+    results = list(other_commands.judge(unit, subject, command, found, text, script, component, programs))
     if not results and found.status == OTHER:
         results += _judge_configured(unit, subject, command, programs)
     return results, None
@@ -200,9 +192,7 @@ def _judge_configured(
         named.append((by_variables, "its environment"))
     for component, where in named[:1]:
         actual = "{}, with the configuration of {} ({})".format(command.program, component, where)
-        yield result(
-            subject, UNKNOWN, "a listed program", actual, "wrapped", command.path, _FOLLOW, component=component
-        )
+        yield result(subject, UNKNOWN, "a listed program", actual, "wrapped", command.path, FOLLOW, component=component)
 
 
 def _judge_specifiers(subject: str, command: systemd.Command, programs: Programs) -> Iterator[Result]:
@@ -253,7 +243,7 @@ def _judge_other(
     others = programs.others_in("{}\n{}".format(text, script or ""))
     if others:
         actual = "{}, which the manifest does not list".format(", ".join(others))
-        advice = _ADVICE.format(visible(path))
+        advice = INSTEAD.format(visible(path))
         return result(subject, FAIL, "a listed program", actual, "other-program", path, advice, component=component)
     if is_wrapper(found.path) or component is None:
         actual = (
@@ -261,141 +251,8 @@ def _judge_other(
             if is_wrapper(found.path)
             else "{}, with options of a component".format(text)
         )
-        return result(subject, UNKNOWN, "a listed program", actual, "wrapped", path, _FOLLOW, component=component)
+        return result(subject, UNKNOWN, "a listed program", actual, "wrapped", path, FOLLOW, component=component)
     return judge(subject, found, path, component)
-
-
-def assignments(unit: systemd.Unit) -> str:
-    """Return the unit's environment as a shell would write it: what the unit starts may be named by a variable."""
-    return "\n".join("{}={}".format(name, entry.value) for name, entry in sorted(unit.environment.items()))
-
-
-def _read_by(unit: systemd.Unit) -> str:
-    """Return what a shell of the unit has beside its words: directory and standard input (systemd.exec(5))."""
-    found = ["cd " + entry.value.lstrip("-") for entry in unit.values("WorkingDirectory")]
-    found += [entry.value.replace("\\n", "\n") for entry in unit.values("StandardInputText")]
-    for entry in unit.values("StandardInputData"):
-        with contextlib.suppress(ValueError):
-            found.append(base64.b64decode("".join(entry.value.split())).decode("utf-8", "backslashreplace"))
-    for entry in unit.values("StandardInput"):
-        found += [". " + entry.value[5:]] if entry.value.startswith("file:") else []
-    for key in ("OpenFile", "LoadCredential", "SetCredential"):
-        for entry in unit.values(key):
-            value = _BYTE.sub(lambda match: chr(int(match.group(1), 16)), entry.value)
-            first, _, second = value.partition(":")
-            found += [". " + (first if key == "OpenFile" else second), second]
-    for directory in re.split(
-        "[:\\s]", unit.environment["PYTHONPATH"].value if "PYTHONPATH" in unit.environment else ""
-    ):
-        found += [". {}/{}customize.py".format(directory, one) for one in ("site", "user")] if directory else []
-    return "".join("\n" + one for one in found)
-
-
-def _written_by(unit: systemd.Unit) -> str:
-    """Return the files that systemd writes a unit's output to, as a shell would (systemd.exec(5))."""
-    values = [entry.value for key in ("StandardOutput", "StandardError") for entry in unit.values(key)]
-    paths = [value.partition(":")[2] for value in values if _TO_FILE.match(value)]
-    return "".join("\n>{}".format(path) for path in paths)
-
-
-def _last(unit: systemd.Unit, key: str) -> str:
-    return unit.values(key)[-1].value
-
-
-def _judge_container(subject: str, text: str, path: str, component: Optional[str]) -> Result:
-    advice = "Stop and remove it: what a container starts that is no pod is not compared with the manifest."
-    actual = "a container that is no pod ({})".format(text[:100])
-    return result(subject, UNKNOWN, None, actual, "other-root", path, advice, component=component)
-
-
-def _judge_builds(
-    subject: str, text: str, command: systemd.Command, programs: Programs, *paths: str
-) -> Iterator[Result]:
-    """Judge the other builds of a component that a command names, and also those that a listed program may start."""
-    paths = tuple(one for one in (*paths, *command.arguments) if one[:1] == "/")
-    builds = programs.builds_in(text, *paths)
-    if builds:
-        advice, actual = _ADVICE.format(visible(command.path)), ", ".join(one.shown for one in builds)
-        owner = builds[0].component
-        yield result(subject, FAIL, "a listed program", actual, "other-build", command.path, advice, component=owner)
-
-
-def _judge_mentions(
-    unit: systemd.Unit,
-    subject: str,
-    command: systemd.Command,
-    found: Found,
-    text: str,
-    script: Optional[str],
-    component: Optional[str],
-    programs: Programs,
-) -> Iterator[Result]:
-    """Judge a command that is no component's own: it may start an unlisted program, or put one in place of a listed."""
-    scripts = [one for one in shell.BETWEEN_PATHS.split(" ".join(command.arguments)) if one[:1] == "/"]
-    is_shell = is_wrapper(command.program) or script is not None
-    runs = is_shell or any(programs.script(one) is not None for one in scripts)
-    text = "{}\n{}{}".format(assignments(unit), text, _read_by(unit)) if runs else text
-    text += _written_by(unit)
-    everything = programs.followed("{}\n{}".format(text, script or ""), found.path) if runs else text
-    # A path with blanks is one word here alone.
-    builds = list(_judge_builds(subject, everything, command, programs, found.path))
-    if builds:
-        yield from builds
-        return
-    others = programs.others_in(everything)
-    if others:
-        actual = "{}, which the manifest does not list".format(", ".join(others))
-        status = FAIL if runs else UNKNOWN
-        component = component or programs.names[posixpath.basename(others[0])]
-        advice = _ADVICE.format(visible(command.path))
-        yield result(
-            subject, status, "listed programs", actual, "other-program", command.path, advice, component=component
-        )
-        return
-    arguments = " ".join(command.arguments)
-    called = programs.called_in(_SEARCHED.sub("grep", "{}\n{}".format(arguments, script or ""))) if runs else []
-    daemons = [name for name in called if name in changes.DAEMONS]
-    written = "{}\n{}".format(arguments, script or "")
-    replaced = programs.listed_in(written)
-    if runs and not _REPLACES.search(_DISCARDED.sub("", written)):
-        replaced = []
-    if component is not None and found.status == OTHER and not found.path.startswith(_SYSTEM):
-        actual = "{}, which is not the operating system's".format(found.path)
-        advice = "Start it from a unit of its own, if {} needs it, or remove it.".format(component)
-        yield result(subject, UNKNOWN, None, actual, "unlisted-helper", command.path, advice, component=component)
-    if posixpath.basename(command.program) == _CONTAINERS and not re.search(r"@\.[a-z]+\Z", unit.name):
-        advice = "Stop and remove it: what a container starts that is no pod is not compared with the manifest."
-        actual = "a container of systemd ({})".format(" ".join(command.arguments)[:100])
-        yield result(subject, UNKNOWN, None, actual, "other-root", command.path, advice, component=component)
-    if (runs or posixpath.basename(command.program) in _ENGINES) and changes.starts_container(everything):
-        yield _judge_container(subject, text, command.path, component)
-    if runs and changes.CHANGES_ROOT.search(everything) and (daemons or programs.listed_in(everything)):
-        actual = "starts a program in another root or of other mounts ({})".format(text[:100])
-        yield result(subject, UNKNOWN, None, actual, "other-root", command.path, _FOLLOW, component=component)
-    if not replaced:
-        yield from changes.judge(subject, everything, command.path, programs, component)
-    started = text if script is None else "{}\n{}".format(text, script) if component is not None else ""
-    hidden = shell.hidden_commands(started) if is_shell and not programs.is_live else []
-    if is_shell and not programs.is_live:
-        hidden += (
-            ["standard input"] if unit.values("StandardInput") and _OUTSIDE.match(_last(unit, "StandardInput")) else []
-        )
-        hidden += [one.path for one in programs.builds_by_pattern(everything)[:1]]
-    if hidden:
-        actual = "starts the value of {}".format(", ".join(hidden[:4]))
-        yield result(subject, UNKNOWN, None, actual, "wrapped", command.path, _FOLLOW, component=component)
-    if daemons or replaced:
-        actual = "{} {}".format("mentions" if replaced else "starts", ", ".join(daemons or replaced))
-        yield result(subject, UNKNOWN, None, actual, "mentioned", command.path, _FOLLOW, component=component)
-
-
-# Where the operating system's own programs are.
-_SYSTEM = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/systemd/", "/lib/systemd/", "/usr/libexec/")
-# Commands with which a shell puts another file into a program's place, or output that it writes to a file.
-_REPLACES = re.compile(r"(?:\A|[\s;&|(/\"'])(?:mount|cp|mv|ln|install|rsync|dd|tar|curl|wget|tee|unzip)\s|>")
-# What a shell only looks for, as RKE2's unit looks for the processes that it ends.
-_SEARCHED = re.compile(r"\b[ef]?grep\s+(?:-\S+\s+)*'[^']*'")
-_DISCARDED = re.compile(r">+[ \t]*(?:/dev/(?:null|std(?:out|err))\b|&[0-9-])")
 
 
 def _judge_mount(unit: systemd.Unit, programs: Programs) -> Iterator[Result]:
