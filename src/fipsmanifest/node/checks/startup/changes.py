@@ -36,6 +36,9 @@ CHANGES_ROOT = re.compile(
 _WRITERS = frozenset(("mount", "cp", "mv", "ln", "install", "rsync", "tee"))
 _WRITTEN = ("-o", "-O", "--output", "-C", "--directory")
 _COMMAND = re.compile(r"[^\n;&|]+")
+# What a command has that is read word by word: most have none of it.
+_MAY_WRITE = re.compile(r">|-[oOC]|--output|--directory|of|mount|cp|mv|ln|install|rsync|tee")
+_MAY_CONTAIN = re.compile(r"ctr|runc|podman|docker|nerdctl")
 _IMAGE_END = re.compile(r"[@:]")
 _REDIRECTED = re.compile(r"[0-9]?>+[ \t]*([^\s>]*)")
 _BETWEEN = re.compile(r"[\s'\"()=]+")
@@ -73,6 +76,8 @@ def _found(text: str, programs: Programs) -> Iterator[Tuple[str, str]]:
 def _targets(text: str) -> Iterator[str]:
     """Return the paths that commands write to or mount over."""
     for match in _COMMAND.finditer(text):
+        if _MAY_WRITE.search(match.group()) is None:
+            continue
         found = [one.strip("'\")") for one in _REDIRECTED.findall(match.group())]
         words = [one for one in _BETWEEN.split(_REDIRECTED.sub(" ", match.group())) if one]
         if _WRITERS.intersection(map(posixpath.basename, words)):
@@ -84,6 +89,8 @@ def _targets(text: str) -> Iterator[str]:
 def starts_container(text: str) -> bool:
     """Return whether a text makes a container: any with containerd's or runc's own commands, else a daemon's."""
     for match in _COMMAND.finditer(text):
+        if _MAY_CONTAIN.search(match.group()) is None:
+            continue
         words = [posixpath.basename(one) for one in _BETWEEN.split(match.group())]
         at = next((place for place, word in enumerate(words) if word in ("ctr", "runc")), len(words))
         if {"run", "create", "restore"}.intersection(words[at:]) or (

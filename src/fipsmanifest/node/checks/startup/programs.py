@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fnmatch
+import functools
 import itertools
 import os
 import posixpath
@@ -321,8 +322,7 @@ class Programs:
 
     def _paths(self, text: str) -> List[str]:
         """Return the paths in a command or script, without those of the kernel's file systems."""
-        words = dict.fromkeys(_OWN_ROOT.sub("", one) for one in shell.BETWEEN_PATHS.split(shell.COMMENT.sub("", text)))
-        return self._within_limit([one for one in words if one.startswith("/") and not one.startswith(_KERNEL)])
+        return self._within_limit(list(_paths_in(text)))
 
     def _within_limit(self, paths: List[str]) -> List[str]:
         """Return the paths up to the limit on those of all texts; beyond it they are noted in `unexamined`."""
@@ -491,10 +491,16 @@ class Programs:
         """Return the names of programs that a shell's text calls by a name alone, or a path with a variable in it."""
         found = set(self.names).intersection(shell.called(text))
         for word in shell.WORDS.findall(text):
-            name = posixpath.basename(word)
-            if name in self.names and word != name and not word.startswith("/"):
-                found.add(name)
+            if "/" in word and not word.startswith("/") and posixpath.basename(word) in self.names:
+                found.add(posixpath.basename(word))
         return sorted(found)
+
+
+# Each text is judged from several sides, one after the other.
+@functools.lru_cache(maxsize=8)
+def _paths_in(text: str) -> Tuple[str, ...]:
+    words = dict.fromkeys(_OWN_ROOT.sub("", one) for one in shell.BETWEEN_PATHS.split(shell.COMMENT.sub("", text)))
+    return tuple(one for one in words if one.startswith("/") and not one.startswith(_KERNEL))
 
 
 def _is_read_by_shell(path: str, text: str) -> bool:

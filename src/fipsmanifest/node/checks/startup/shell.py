@@ -1,9 +1,10 @@
 """Texts of a shell: the commands and paths that they name by variables, quotes and the place of the script itself."""
 
+import functools
 import itertools
 import posixpath
 import re
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Tuple
 
 MAX_SCRIPT = 256 * 1024
 BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()\[\]{}$`=:,]+")
@@ -47,7 +48,9 @@ _COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exe
 _STARTS = re.compile(r"(?:-[A-Za-z]*c|\.|source|(?:/\S*/)?(?:(?:ba|da|k|z)?sh|env|nice|ionice|setsid|nohup))\Z")
 
 
-def called(text: str) -> List[str]:
+# Each text is judged from several sides, one after the other.
+@functools.lru_cache(maxsize=8)
+def called(text: str) -> Tuple[str, ...]:
     """Return the names without a directory that a shell's text calls as commands."""
     found: Dict[str, None] = {}
     before = ";"
@@ -55,7 +58,7 @@ def called(text: str) -> List[str]:
         if "/" not in word and (before in _COMMAND_FOLLOWS or "=" in before or _STARTS.match(before)):
             found[word] = None
         before = word
-    return list(found)
+    return tuple(found)
 
 
 def expand(text: str, path: str = "") -> str:
