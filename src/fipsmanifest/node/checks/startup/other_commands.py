@@ -30,26 +30,8 @@ _SEARCHED = re.compile(r"\b[ef]?grep\s+(?:-\S+\s+)*'[^']*'")
 _DISCARDED = re.compile(r">+[ \t]*(?:/dev/(?:null|std(?:out|err))\b|&[0-9-])")
 
 
-def judge(
-    unit: systemd.Unit,
-    subject: str,
-    command: systemd.Command,
-    found: Found,
-    text: str,
-    script: Optional[str],
-    component: Optional[str],
-    programs: Programs,
-) -> List[Result]:
-    """Judge a command whose program, ``found``, is no component's.
-
-    ``text`` are its words and the paths that the unit gives them, ``script`` is the program's content where that is a
-    script, and ``component`` the one that the unit is named after.
-    """
-    return _OtherCommand(unit, subject, command, found, text, script, component, programs).judge()
-
-
-class _OtherCommand:
-    """A command with all that it reads, as far as that can be followed."""
+class OtherCommand:
+    """A command whose program is no component's, with all that it reads, as far as that can be followed."""
 
     def __init__(
         self,
@@ -62,6 +44,11 @@ class _OtherCommand:
         component: Optional[str],
         programs: Programs,
     ) -> None:
+        """Follow a command whose program is ``found``.
+
+        ``text`` are its words and the paths that the unit gives them, ``script`` is the program's content where that is
+        a script, and ``component`` the one that the unit is named after.
+        """
         self._unit, self._subject, self._command, self._found = unit, subject, command, found
         self._script, self._component, self._programs = script, component, programs
         self._name = posixpath.basename(command.program)
@@ -78,8 +65,9 @@ class _OtherCommand:
 
     def judge(self) -> List[Result]:
         """Return what the command may start or replace; what surely starts something else is returned alone."""
+        subject, everything, path = self._subject, self._everything, self._command.path
         # A path with blanks is one word here alone.
-        builds = judge_builds(self._subject, self._everything, self._command, self._programs, self._found.path)
+        builds = judge_builds(subject, everything, self._command, self._programs, self._found.path)
         certain = list(builds) or list(self._unlisted())
         if certain:
             return certain
@@ -90,7 +78,7 @@ class _OtherCommand:
                 self._helper(),
                 self._containers(),
                 self._other_root(daemons),
-                () if replaced else self._changes(),
+                () if replaced else changes.judge(subject, everything, path, self._programs, self._component),
                 self._hidden(),
                 self._mentioned(daemons, replaced),
             )
@@ -140,9 +128,6 @@ class _OtherCommand:
         if daemons or self._programs.listed_in(self._everything):
             actual = "starts a program in another root or of other mounts ({})".format(self._text[:100])
             yield self._unknown("other-root", actual)
-
-    def _changes(self) -> Iterator[Result]:
-        yield from changes.judge(self._subject, self._everything, self._command.path, self._programs, self._component)
 
     def _hidden(self) -> Iterator[Result]:
         """Report what a shell starts that its text does not name."""

@@ -160,7 +160,8 @@ def _judge_command(
     # pflag takes an underscore for a hyphen (k8s.io/component-base/cli/flag).
     if is_main or any(form.search(text.replace("_", "-")) for form in (_KUBELET, *static_pods.OPTIONS.values())):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
-    results = list(other_commands.judge(unit, subject, command, found, text, script, component, programs))
+    other = other_commands.OtherCommand(unit, subject, command, found, text, script, component, programs)
+    results = other.judge()
     if not results and found.status == OTHER:
         results += _judge_configured(unit, subject, command, programs)
     return results, None
