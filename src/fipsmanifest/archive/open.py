@@ -18,6 +18,7 @@ from . import zip as zips
 from .decompress import TooDemanding, compression_of, reader
 from .limits import DEFAULT, Limits
 from .member import Item, Joined, Member
+from .tarheader import BLOCK
 
 _log = logging.getLogger(__name__)
 
@@ -26,16 +27,14 @@ Kind = Literal["file", "directory", "rpm", "tar", "image-archive", "zip", "ar", 
 #: The lead of an RPM (RPM V4 package format, "Lead").
 _RPM = b"\xed\xab\xee\xdb"
 
-_GZIP, _ZSTD_SKIPPABLE = b"\x1f\x8b\x08", b"\x2a\x4d\x18"
+#: The magic of a skippable frame behind its first byte, which can be one of sixteen (RFC 8878).
+_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 
 #: Bytes of a compressed file's content that are searched at once.
 _PIECE = 1 << 20
 
-#: A tar header's length, by which a tar is recognized.
-_BLOCK = 512
-
 #: First and last bytes of a file that show what it is.
-_HEAD, _TAIL = max(signatures.HEAD, cpio.HEAD, _BLOCK), max(signatures.TAIL, zips.TAIL)
+_HEAD, _TAIL = max(signatures.HEAD, cpio.HEAD, BLOCK), max(signatures.TAIL, zips.TAIL)
 
 #: What the members of an image archive are called, in any of its forms: ``docker save`` old and new, OCI layout.
 _IMAGE_NAMES = re.compile(
@@ -187,7 +186,7 @@ def may_describe_images(data: bytes) -> bool:
 
 def _outer_kind(head: bytes, tail: bytes, size: int, *, lzma: bool = True) -> Kind:
     """Return what a file is by its first and last bytes; without ``lzma``, that compression is not considered."""
-    if tar.is_header(head[:_BLOCK]):
+    if tar.is_header(head[:BLOCK]):
         # Before any compression, as unpackers do: the first member's name may begin as compressed bytes do.
         return "tar"
     if compression_of(head) not in ("none", "" if lzma else "lzma"):
@@ -235,7 +234,7 @@ def _begins_as_script(kind: Kind, head: bytes) -> bool:
     numbers are in front of the text that the writer is free to choose, and may have the byte of a newline.
     """
     start = 0
-    if kind == "compressed" and head.startswith(_GZIP):
+    if kind == "compressed" and compression_of(head) == "gzip":
         # RFC 1952: an extra field, behind its length, and the name and comment.
         flags = int.from_bytes(head[3:4], "big")
         start = 12 if flags & 4 else 10 if flags & 0x18 else len(head)
@@ -305,9 +304,9 @@ def _spans(file: BinaryIO, kind: Kind, name: str) -> Iterator[tuple[int, int]]:
 
 def _inner_kind(file: BinaryIO, name: str) -> Kind | None:
     """Return whether a compressed file holds a tar; None where only chance made it look compressed."""
-    head = file.read(_BLOCK)
+    head = file.read(BLOCK)
     try:
-        block = reader(Joined(head, file), limit=DEFAULT.expanded, name=name).read(_BLOCK)
+        block = reader(Joined(head, file), limit=DEFAULT.expanded, name=name).read(BLOCK)
     except TooDemanding:
         return "compressed"
     except Refused:

@@ -15,9 +15,10 @@ from functools import cached_property
 from .elf import Elf
 from .source import ByteSource, find
 
-_RELATIVE = {"x86_64": 8, "aarch64": 1027}
+#: Types of relocations, by machine (the psABIs): R_*_RELATIVE writes an address of this file.
+RELATIVE = {"x86_64": 8, "aarch64": 1027}
 #: R_*_COPY, which writes a whole symbol, and R_*_TLSDESC, which writes two words; others write a word at most.
-_COPY, _TLSDESC = {"x86_64": 5, "aarch64": 1024}, {"x86_64": 36, "aarch64": 1031}
+COPY, TLSDESC = {"x86_64": 5, "aarch64": 1024}, {"x86_64": 36, "aarch64": 1031}
 _DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_SYMTAB, _DT_REL, _DT_PLTREL = 7, 8, 23, 2, 6, 17, 20
 _RELA_SIZE, _SYMBOL_SIZE, _ST_SIZE, _WORD = 24, 24, 16, 8
 #: Kubernetes' largest position-independent program has some 400,000 relocations.
@@ -71,7 +72,7 @@ class RelocatedData:
             return data
         written, entries = bytearray(data), struct.Struct(self._elf.order + "QQQ")
         for address, info, addend in entries.iter_unpack(table):
-            if start <= address <= start + len(data) - 8 and info == _RELATIVE[self._elf.facts.machine]:
+            if start <= address <= start + len(data) - 8 and info == RELATIVE[self._elf.facts.machine]:
                 struct.pack_into(self._elf.order + "Q", written, address - start, addend)
         return bytes(written)
 
@@ -104,13 +105,13 @@ class RelocatedData:
         for table in (self._relocations, self._calls):
             for entry in table.entries(packed, 0):
                 _, info, addend = struct.unpack_from(self._elf.order + "QQQ", table.data, entry)
-                yield int(addend) if info == _RELATIVE[self._elf.facts.machine] else None
+                yield int(addend) if info == RELATIVE[self._elf.facts.machine] else None
 
     @cached_property
     def _is_uncertain(self) -> bool:
         """Whether some loader writes by tables of another form, or could write into one before it reads that."""
         dynamic = dict(self._elf.dynamic)
-        if self._elf.facts.machine not in _RELATIVE:
+        if self._elf.facts.machine not in RELATIVE:
             return False
         if _DT_REL in dynamic or dynamic.get(_DT_PLTREL, _DT_RELA) != _DT_RELA:
             # musl reads these on every machine.
@@ -135,7 +136,7 @@ class RelocatedData:
     def _irregular(self) -> list[tuple[int, int]]:
         """The ranges of memory that entries write which are not one word on its own size."""
         found: list[tuple[int, int]] = []
-        relative = _RELATIVE.get(self._elf.facts.machine)
+        relative = RELATIVE.get(self._elf.facts.machine)
         for data in (self._relocations.data, self._calls.data):
             words = array("Q", data)
             kinds = words[1::3]
@@ -150,9 +151,9 @@ class RelocatedData:
     def _written_size(self, info: int) -> int:
         """Return how many bytes the loader writes for an r_info, at most: a word, but for two types."""
         machine = self._elf.facts.machine
-        if info & 0xFFFFFFFF == _TLSDESC[machine]:
+        if info & 0xFFFFFFFF == TLSDESC[machine]:
             return 2 * _WORD
-        if info & 0xFFFFFFFF != _COPY[machine]:
+        if info & 0xFFFFFFFF != COPY[machine]:
             return _WORD
         symbol = dict(self._elf.dynamic).get(_DT_SYMTAB, 0) + (info >> 32) * _SYMBOL_SIZE
         size = self.bytes_at(symbol + _ST_SIZE, _WORD)
@@ -170,7 +171,7 @@ class RelocatedData:
         return self._table(_DT_JMPREL, _DT_PLTRELSZ)
 
     def _table(self, place: int, size: int) -> _Table:
-        if self._elf.facts.machine not in _RELATIVE:
+        if self._elf.facts.machine not in RELATIVE:
             return _Table(b"")
         dynamic = dict(self._elf.dynamic)
         return _Table(self.bytes_at(dynamic.get(place, 0), min(dynamic.get(size, 0), _MAX_RELOCATION_BYTES)))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, pairwise
 
 from ..elf import Elf
+from ..relocation import COPY, RELATIVE, TLSDESC
 
 IN_PLACE = -1
 """What the loader writes is the address in the file, moved to where the program is."""
@@ -23,9 +24,6 @@ _DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_RELR, _DT_RELRSZ = 7, 8, 23,
 #: DT_ANDROID_RELR).
 _UNSUPPORTED = frozenset((17, 0x6000000F, 0x60000011, 0x6FFFE000))
 _DT_SYMTAB, _DT_PLTREL = 6, 20
-_RELATIVE = {"x86_64": 8, "aarch64": 1027}
-#: R_*_COPY, which writes a whole symbol, and R_*_TLSDESC, which writes two words; others write a word at most.
-_COPY, _TLSDESC = {"x86_64": 5, "aarch64": 1024}, {"x86_64": 36, "aarch64": 1031}
 _SYMBOL, _SYMBOL_SIZE = 24, 16
 _LARGEST_COPY = 1 << 16
 _RELA = 24
@@ -127,7 +125,7 @@ class LoaderWrites:
 
     def _not_relative(self) -> Iterator[int]:
         """Yield the words that are written by entries other than ``R_*_RELATIVE``, of which there are few."""
-        relative = _RELATIVE[self._elf.facts.machine]
+        relative = RELATIVE[self._elf.facts.machine]
         kinds = self._entries[1::3]
         usual = array("Q", (relative,)) * _BLOCK
         for first in range(0, len(kinds), _BLOCK):
@@ -142,9 +140,9 @@ class LoaderWrites:
     def _size_of(self, kind: int) -> int:
         """Return how many bytes the loader writes for an r_info, rounded up to words. Raise `UnknownWrites`."""
         machine = self._elf.facts.machine
-        if kind & 0xFFFFFFFF == _TLSDESC[machine]:
+        if kind & 0xFFFFFFFF == TLSDESC[machine]:
             return 16
-        if kind & 0xFFFFFFFF != _COPY[machine]:
+        if kind & 0xFFFFFFFF != COPY[machine]:
             return _WORD
         symbol = self._symbols + (kind >> 32) * _SYMBOL
         # The size in the library that has the symbol can be another one; the loader copies the smaller of both.
