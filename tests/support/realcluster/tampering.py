@@ -56,7 +56,9 @@ await() {
 pod() {
   name=$(printf %.15s "$1")
   healthy="curl -skf -o /dev/null https://127.0.0.1:$2/healthz"
-  undo "tail --pid=\$(cat $kept/$1) -f /dev/null; until pgrep -x $name && $healthy; do sleep 0.2; done"
+  # A container that was started twice in that time has two processes, of which one ends.
+  undo "for one in \$(cat $kept/$1); do tail --pid=\$one -f /dev/null; done
+    until pgrep -x $name && $healthy; do sleep 0.2; done"
   await "pgrep -x $name"
   old=$(pids $name)
   edit /etc/kubernetes/manifests/$1.yaml "$3"
