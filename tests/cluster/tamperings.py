@@ -284,7 +284,11 @@ spawn sh /opt/scripts/kubelet
         "processes",
         "another-program",
         "kubelet",
-        "spawn python3 -m http.server --bind 127.0.0.2 10248",
+        # Not http.server, which asks for the address' name before it listens.
+        """
+spawn python3 -c 'import socket, time; one = socket.create_server(("127.0.0.2", 10248)); time.sleep(1000)'
+await 'ss -lnt | grep -qF 127.0.0.2:10248'
+""",
     ),
     Tampering(
         "another program has an option of the kubelet's",
