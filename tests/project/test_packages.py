@@ -92,6 +92,9 @@ def test_the_packages_contain_what_they_need_and_no_more(built: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert data <= names
+    # What `init --from` can start from; the directory is a link in the checkout.
+    definitions = {f"fipsmanifest/workflows/templates/{path.relative_to(TOP)}" for path in TOP.glob("releases/*/*.toml")}
+    assert definitions and definitions <= names
 
 
 def test_the_wheel_works_outside_of_the_checkout(built: Path, tmp_path: Path) -> None:
@@ -107,6 +110,7 @@ def test_the_wheel_works_outside_of_the_checkout(built: Path, tmp_path: Path) ->
         return done.stdout
 
     run("init", "--kubernetes", "v1.29.9", "--el", "9")
+    run("init", "--from", "v1.21.3/rhel7", "--kubernetes", "v1.30.1")
     assert "no problems" in run("definitions", "lint")
     assert "boringcrypto" in run("modules", "list")
     assert '"title"' in run("schema", "--definition")
@@ -165,7 +169,7 @@ def test_the_steps_of_the_action_install_and_run_it_in_another_repository(tmp_pa
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True, check=True).stdout
     for name in listed.split("\0")[:-1]:
         (action / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(TOP / name, action / name)
+        shutil.copy(TOP / name, action / name, follow_symlinks=False)
     runner.mkdir()
     subprocess.run(["git", "init", "--quiet", repository], check=True)
     shutil.copy(programs.boring(), repository / "kubelet")
@@ -348,5 +352,6 @@ def test_the_package_works_with_each_python_that_it_names(version: str, wheel: P
     (tmp_path / "found.json").write_text(run("inspect", "--require", "proven", "--json", "kubelet", "layer.tar.gz"))
     for name in ("cyclonedx", "html", "in-toto", "junit", "prometheus", "sarif"):
         assert run("export", name, "found.json")
+    run("init", "--from", "v1.21.3/rhel7", "--kubernetes", "v1.30.1")
     assert "no problems" in run("definitions", "lint")
     assert '"title"' in run("schema", "--definition")

@@ -39,17 +39,25 @@ def versions(ctx: typer.Context, incomplete: str) -> list[str]:
     return [version for version, paths in found.items() if paths and version.startswith(incomplete)]
 
 
-def definitions(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the definitions, as VERSION/NAME."""
+def sources(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the definitions that `init` can start from, as VERSION/NAME: the project's, and those of this package."""
+    # Here, as in `versions`.
+    from ..workflows.init import shipped_definitions
+
+    names = [*names_in(_directory(ctx, "definitions")), *names_in(shipped_definitions())]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return the definitions of a directory, as VERSION/NAME; none where it cannot be read."""
     # Here, as in `versions`.
     from ..model.definition_file import find
 
     try:
-        found = find(_directory(ctx, "definitions"))
+        found = find(directory)
     except (FipsManifestError, OSError):
         return []
-    names = [f"{version}/{path.stem}" for version, paths in found.items() for path in paths]
-    return [name for name in names if name.startswith(incomplete)]
+    return [f"{version}/{path.stem}" for version, paths in found.items() for path in paths]
 
 
 def fingerprints(ctx: typer.Context, incomplete: str) -> list[str]:

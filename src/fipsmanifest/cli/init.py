@@ -31,8 +31,8 @@ def init(
         typer.Option(
             "--from",
             metavar="VERSION/NAME",
-            help="Start from this definition, for example v1.21.3/rhel8.",
-            autocompletion=completion.definitions,
+            help="Start from this definition of the project, or from one that fipsmanifest has (v1.21.3/rhel8).",
+            autocompletion=completion.sources,
         ),
     ] = None,
     definitions: options.Definitions = options.DEFINITIONS,
@@ -58,7 +58,7 @@ def init(
         path = _source(definitions, source)
         name, text = path.stem, projects.from_definition(path, version, now)
     made = projects.write(directory, text, version, name, __version__)
-    checks = [*_things_to_check(template=source is None), *made.to_check]
+    checks = [*_things_to_check(version, template=source is None), *made.to_check]
     following = list(_next(made, directory, version))
     if json:
         output.write_json(
@@ -94,16 +94,25 @@ def _next(made: projects.Project, directory: Path, version: str) -> Iterator[str
 
 
 def _source(definitions: Path, source: str) -> Path:
+    """Return the definition's file: the project's own, else the one of this package."""
     if not re.fullmatch(r"v?[0-9][0-9A-Za-z.-]*/[a-z0-9][a-z0-9-]*", source):
         raise UsageError(f"{output.one_line(source)} is not a definition.", "Write it as in v1.21.3/rhel8.")
     version, _, name = source.partition("/")
-    path = definitions / version_of(version) / f"{name}.toml"
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist.", "See 'fipsmanifest definitions list'.", reason="no-definition")
-    return path
+    wanted = Path(version_of(version), f"{name}.toml")
+    shipped = projects.shipped_definitions()
+    for root in (definitions, shipped):
+        if (root / wanted).is_file():
+            return root / wanted
+    known = ", ".join(completion.names_in(shipped))
+    raise UsageError(
+        f"{definitions / wanted} does not exist.", f"fipsmanifest itself has {known}.", reason="no-definition"
+    )
 
 
-def _things_to_check(*, template: bool) -> list[str]:
+def _things_to_check(version: str, *, template: bool) -> list[str]:
     if template:
-        return ["The addresses are examples; replace them, and the versions of packages and images."]
+        return [
+            "The addresses are examples; replace them, and the versions of packages and images "
+            f"(kubeadm config images list --kubernetes-version {version})."
+        ]
     return ["The versions of other components (containerd, etcd, coredns, pause, cri-tools) are as they were."]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import re
 from collections.abc import Iterator
@@ -13,8 +12,13 @@ from pathlib import Path
 from ..errors import FipsManifestError, UsageError
 from ..model import definition_file
 from ..model.lint import load_checked, warnings
+from ..model.version import version_key
 from ..state import durable
 from ..trust.store import TRUST_FILE
+
+_TEMPLATES = Path(__file__).parent / "templates"
+#: The first version whose kubeadm takes images from registry.k8s.io (kubernetes/kubernetes, CHANGELOG-1.25).
+_SINCE_OWN_REGISTRY = "v1.25.0"
 
 SCHEMA_FILE = "definition.schema.json"
 
@@ -123,8 +127,13 @@ def _not_ignored(root: Path) -> Iterator[str]:
         yield f"{_GITIGNORE} was kept: add {', '.join(missing)} to it, so that none of it is committed."
 
 
+def shipped_definitions() -> Path:
+    """Return the directory of the definitions that this package has, ordered as in a project."""
+    return _TEMPLATES / "releases"
+
+
 def _template(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath("templates", name).read_text("utf-8")
+    return (_TEMPLATES / name).read_text("utf-8")
 
 
 def _date(now: datetime) -> str:
@@ -138,6 +147,7 @@ def _filled(text: str, kubernetes: str, el: int, now: datetime) -> str:
         "PLAIN": kubernetes.removeprefix("v"),
         "EL": str(el),
         "CREATED": _date(now),
+        "COMMUNITY": "registry.k8s.io" if version_key(kubernetes) >= version_key(_SINCE_OWN_REGISTRY) else "k8s.gcr.io",
     }
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
