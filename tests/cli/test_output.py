@@ -104,7 +104,15 @@ def test_a_line_for_a_pipe_begins_no_markup(text: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["modules", "list"], ["modules", "list", "--json"], ["schema"], ["--help"], ["--version"], ["inspect", "--help"]],
+    [
+        ["modules", "list"],
+        ["modules", "list", "--json"],
+        ["schema"],
+        ["--help"],
+        ["--version"],
+        ["inspect", "--help"],
+        ["verify", "--help"],
+    ],
 )
 def test_a_closed_pipe_ends_it_quietly(arguments: list[str]) -> None:
     process = subprocess.Popen([PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -45,7 +45,7 @@ def _discard(stream: TextIO) -> None:
 
 
 def _unwritten(error: OSError, verb: str | None) -> typer.Exit:
-    """Return how a command ends whose output was not written; ``verb`` is None for the help of the whole program.
+    """Return how a command ends whose output was not written; ``verb`` is None for help.
 
     Raises ``error`` if it is about something else.
     """
@@ -73,11 +73,13 @@ class _Verbs(VerbGroup):
 
     def invoke(self, ctx: Any) -> Any:
         session: output.Session = ctx.ensure_object(output.Session)
+        # Before the words are handed on.
+        is_help = not set(ctx.help_option_names).isdisjoint(ctx.args)
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except OSError as error:
-            raise _unwritten(error, ctx.invoked_subcommand) from error
+            raise _unwritten(error, None if is_help else ctx.invoked_subcommand) from error
         except FipsManifestError as error:
             output.report(error, session)
             raise typer.Exit(error.exit_code) from error
