@@ -20,8 +20,8 @@ def gnupghome() -> Iterator[Path]:
         yield home
 
 
-def run(gnupghome: Path, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    variables = {"PATH": os.environ["PATH"], "GNUPGHOME": str(gnupghome), "HOME": str(gnupghome)}
+def run(gnupghome: Path, *words: str | Path, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+    variables = {"PATH": os.environ["PATH"], "GNUPGHOME": str(gnupghome), "HOME": str(gnupghome)} | more
     return command.run("keys", *words, env=variables, code=code)
 
 
@@ -191,6 +191,17 @@ def test_a_key_for_cosign_is_made_beside_it_and_its_public_half_goes_into_the_tr
     assert "exists already" in again.stderr
     inside = run(gnupghome, *words, "--cosign", tmp_path / "keys" / "x.key", code=2)
     assert "public" in inside.stderr
+
+
+def test_passphrases_that_are_not_used_are_named(gnupghome: Path, tmp_path: Path) -> None:
+    words = ("init", "--user-id", "Example release <r@example.com>", "--no-passphrase", "--keys", tmp_path / "keys")
+    private = tmp_path / "release.key"
+
+    told = run(gnupghome, *words, "--cosign", private, COSIGN_PASSWORD="one", FIPSMANIFEST_PASSPHRASE="two")
+
+    for name in ("COSIGN_PASSWORD", "FIPSMANIFEST_PASSPHRASE"):
+        assert f"note: {name} is set and not used: with --no-passphrase, keys have none.\n" in told.stderr
+    assert b"ENCRYPTED" not in private.read_bytes()
 
 
 def test_a_key_for_cosign_without_a_passphrase_or_a_terminal_is_not_made(gnupghome: Path, tmp_path: Path) -> None:

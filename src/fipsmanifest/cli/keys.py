@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..environment import COSIGN_PASSPHRASE, PASSPHRASE, PASSPHRASE_DESCRIPTOR
 from ..errors import UsageError
 from ..node.version import tool_version
 from ..sign import cosign as cosign_keys
@@ -111,6 +113,8 @@ def init(
     for by gpg's agent, or taken from FIPSMANIFEST_PASSPHRASE or FIPSMANIFEST_PASSPHRASE_FD; that of the key for cosign
     is in COSIGN_PASSWORD, or asked for.
     """
+    for name in _passphrases_set(cosign is not None) if no_passphrase else ():
+        output.say(f"note: {name} is set and not used: with --no-passphrase, keys have none.")
     cosign_passphrase = None
     if cosign is not None:
         cosign_keys.check_new(cosign, keys)
@@ -149,6 +153,12 @@ def init(
         )
         return
     _print_made(made, backup, cosign, public, keys)
+
+
+def _passphrases_set(with_cosign: bool) -> list[str]:
+    """Return the names of the variables that are set and contain a passphrase."""
+    names = [PASSPHRASE, PASSPHRASE_DESCRIPTOR, *([COSIGN_PASSPHRASE] if with_cosign else [])]
+    return [name for name in names if os.environ.get(name)]
 
 
 def _print_made(made: NewKeys, backup: Path | None, cosign: Path | None, public: PublicKey | None, keys: Path) -> None:
