@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
@@ -27,7 +27,11 @@ MAX_BYTES = 64 << 20
 Kind = Literal["manifest", "node", "cluster", "inspection"]
 
 
-#: Lists end at their first error: pydantic keeps a kilobyte of each, and a hostile list may have millions.
+T = TypeVar("T")
+#: A list whose check ends at the first error: pydantic keeps a kilobyte of each, and a hostile list may have millions.
+Array = Annotated[list[T], FailFast()]
+
+
 class _Object(BaseModel):
     """A JSON object of a document that is not signed."""
 
@@ -54,7 +58,7 @@ class NodeModule(_Object):
     digest: str | None = None
     claimed_by: str | None = None
     validation: str | None = None
-    certificates: Annotated[list[Certificate], FailFast()] = []
+    certificates: Array[Certificate] = []
 
 
 class ManifestRecord(_Object):
@@ -71,7 +75,7 @@ class ManifestRecord(_Object):
     sha256: str | None = None
     fips_mode: bool | None = None
     """Whether it requires nodes to be in FIPS mode; None in a node report, which has results of that."""
-    modules: Annotated[list[NodeModule], FailFast()] = []
+    modules: Array[NodeModule] = []
 
 
 class Check(_Object):
@@ -94,7 +98,7 @@ class NodeComponent(_Object):
     requirement: str | None = None
     verdict: str | None = None
     reason: str | None = None
-    modules: Annotated[list[str], FailFast()] = []
+    modules: Array[str] = []
 
 
 class Host(_Object):
@@ -128,12 +132,12 @@ class NodeReport(_Object):
     verdict: Literal["valid", "invalid", "incomplete", "untrusted"]
     scope: Literal["live", "at-rest", "partial"]
     host: Host
-    manifests: Annotated[list[ManifestRecord], FailFast()] = []
+    manifests: Array[ManifestRecord] = []
     summary: Summary
     left_out: Annotated[int, Field(ge=0)] = 0
-    checks: Annotated[list[Check], FailFast()]
-    components: Annotated[list[NodeComponent], FailFast()] = []
-    warnings: Annotated[list[str], FailFast()] = []
+    checks: Array[Check]
+    components: Array[NodeComponent] = []
+    warnings: Array[str] = []
 
     @property
     def hides_failures(self) -> bool:
@@ -171,7 +175,7 @@ class ClusterFinding(_Object):
     actual: str | None = None
     advice: str = ""
     nodes: Annotated[int, Field(ge=0)]
-    examples: Annotated[list[str], FailFast()] = []
+    examples: Array[str] = []
 
 
 class ClusterNode(_Object):
@@ -181,7 +185,7 @@ class ClusterNode(_Object):
     verdict: Literal["valid", "invalid", "incomplete", "untrusted", "unknown"]
     reason: str | None = None
     detail: str | None = None
-    findings: Annotated[list[Annotated[int, Field(ge=0)]], FailFast()] = []
+    findings: Array[Annotated[int, Field(ge=0)]] = []
     left_out: Annotated[int, Field(ge=0)] = 0
 
 
@@ -190,12 +194,12 @@ class ClusterDocument(_Object):
 
     verdict: Literal["valid", "invalid", "incomplete", "untrusted"]
     cluster: ClusterName
-    manifests: Annotated[list[ManifestRecord], FailFast()] = []
+    manifests: Array[ManifestRecord] = []
     started: Time
     finished: Time
-    findings: Annotated[list[ClusterFinding], FailFast()]
-    nodes: Annotated[list[ClusterNode], FailFast()]
-    warnings: Annotated[list[str], FailFast()] = []
+    findings: Array[ClusterFinding]
+    nodes: Array[ClusterNode]
+    warnings: Array[str] = []
 
     @property
     def is_valid(self) -> bool:
@@ -278,17 +282,17 @@ class Gate(_Object):
     require: str
     passed: bool
     proven: Annotated[int, Field(ge=0)]
-    modules: Annotated[list[str], FailFast()] = []
-    accepted: Annotated[list[AppliedException], FailFast()] = Field([], alias="excuses")
+    modules: Array[str] = []
+    accepted: Array[AppliedException] = Field([], alias="excuses")
 
 
 class Inspection(_Object):
     """``fipsmanifest/inspect/v1``."""
 
-    files: Annotated[list[InspectedFile], FailFast()]
+    files: Array[InspectedFile]
     modules: dict[str, InspectedModule] = {}
-    unopened: Annotated[list[Unopened], FailFast()] = []
-    errors: Annotated[list[Failure], FailFast()] = []
+    unopened: Array[Unopened] = []
+    errors: Array[Failure] = []
     gate: Gate | None = None
 
     @property
