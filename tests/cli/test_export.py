@@ -194,6 +194,16 @@ def test_a_million_malformed_entries_are_one_error_in_bounded_memory(schema: str
     assert (ended.returncode, len(ended.stderr) < 1000) == (3, True), ended.stderr[:1000]
 
 
+def test_more_entries_than_a_report_can_have_are_refused(tmp_path: Path) -> None:
+    check = {"id": "files", "subject": "/usr/bin/kubelet", "status": "pass"}
+    document = tmp_path / "hostile.json"
+    document.write_text(json.dumps(samples.node(checks=[check] * 200_001)))
+
+    refused = command.run("export", "html", document, code=3).stderr
+
+    assert "at most 200000 items" in refused
+
+
 def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: Path) -> None:
     words = ("inspect", "--require", "proven", programs.boring(), programs.plain())
     files = ("--html", tmp_path / "gate.html", "--junit", tmp_path / "gate.xml", "--sarif", tmp_path / "gate.sarif")

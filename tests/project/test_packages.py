@@ -93,7 +93,9 @@ def test_the_packages_contain_what_they_need_and_no_more(built: Path) -> None:
     }
     assert data <= names
     # What `init --from` can start from; the directory is a link in the checkout.
-    definitions = {f"fipsmanifest/workflows/templates/{path.relative_to(TOP)}" for path in TOP.glob("releases/*/*.toml")}
+    definitions = {
+        f"fipsmanifest/workflows/templates/{path.relative_to(TOP)}" for path in TOP.glob("releases/*/*.toml")
+    }
     assert definitions and definitions <= names
 
 

@@ -31,7 +31,7 @@ def init(
         typer.Option(
             "--from",
             metavar="VERSION/NAME",
-            help="Start from this definition of the project, or from one that fipsmanifest has (v1.21.3/rhel8).",
+            help="Start from this definition of the project, or from one shipped with fipsmanifest (v1.21.3/rhel8).",
             autocompletion=completion.sources,
         ),
     ] = None,
@@ -105,7 +105,7 @@ def _source(definitions: Path, source: str) -> Path:
             return root / wanted
     known = ", ".join(completion.names_in(shipped))
     raise UsageError(
-        f"{definitions / wanted} does not exist.", f"fipsmanifest itself has {known}.", reason="no-definition"
+        f"{definitions / wanted} does not exist.", f"Shipped with fipsmanifest: {known}.", reason="no-definition"
     )
 
 

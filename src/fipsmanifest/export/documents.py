@@ -28,8 +28,10 @@ Kind = Literal["manifest", "node", "cluster", "inspection"]
 
 
 T = TypeVar("T")
+#: More than an inspection or a report of this size has.
+_MAX_ENTRIES = 200_000
 #: A list whose check ends at the first error: pydantic keeps a kilobyte of each, and a hostile list may have millions.
-Array = Annotated[list[T], FailFast()]
+Array = Annotated[list[T], FailFast(), Field(max_length=_MAX_ENTRIES)]
 
 
 class _Object(BaseModel):
