@@ -152,6 +152,48 @@ def test_words_of_tables_that_can_be_written_or_are_of_another_form_are_not_know
         assert RelocatedData(source, elf_reader.read(source)).word(slot) is None
 
 
+@pytest.mark.parametrize(
+    ("packed", "moved", "known"),
+    [
+        ([0], 1 << 20, True),  # another word
+        ([0], 0, False),  # this one, which DT_RELA has too
+        ([0], -4, False),  # a part of it
+        ([0, 0], 1 << 20, False),  # a word twice
+    ],
+)
+def test_a_packed_table_counts_for_the_words_that_it_moves(packed: list[int], moved: int, known: bool) -> None:
+    """An even entry of DT_RELR is the address of a word, to which the loader adds (gABI, "Relative relocations")."""
+    data = programs.boring_pie().read_bytes()
+    slot, function = slot_of_a_wrapper(data)
+    binary: Any = ELFFile(io.BytesIO(data))
+    place = binary.get_section_by_name(".dynamic")["sh_offset"]
+    numbers = {tag.entry.d_tag: n for n, tag in enumerate(binary.get_section_by_name(".dynamic").iter_tags())}
+    # In the place of what the reader does not need: the hash table, and its entry.
+    table = binary.get_section_by_name(".hash")
+    words = struct.pack(f"<{len(packed)}Q", *(slot + moved + one for one in packed))
+    data = edits.put(data, table["sh_offset"], words)
+    data = edits.put(data, place + 16 * numbers["DT_HASH"], struct.pack("<2Q", 36, table["sh_addr"]))
+    data = edits.put(data, place + 16 * numbers["DT_DEBUG"], struct.pack("<2Q", 35, len(words)))
+    source = Buffer(data)
+
+    found = RelocatedData(source, elf_reader.read(source)).word(slot)
+
+    assert found == (function if known else None)
+
+
+@pytest.mark.parametrize(("tag", "size"), [("DT_RELASZ", 1), ("DT_RELASZ", 24 << 30), ("DT_PLTRELSZ", -1)])
+def test_a_table_that_is_not_whole_makes_every_word_unknown(tag: str, size: int) -> None:
+    data = programs.boring_pie().read_bytes()
+    slot, _ = slot_of_a_wrapper(data)
+    binary: Any = ELFFile(io.BytesIO(data))
+    entries = list(binary.get_section_by_name(".dynamic").iter_tags())
+    number = next(n for n, entry in enumerate(entries) if entry.entry.d_tag == tag)
+    place = binary.get_section_by_name(".dynamic")["sh_offset"] + 16 * number + 8
+    source = Buffer(edits.put(data, place, struct.pack("<Q", entries[number].entry.d_val + size)))
+
+    assert RelocatedData(source, elf_reader.read(source)).word(slot) is None
+
+
 def test_wrappers_that_the_loader_leads_elsewhere_are_not_followed() -> None:
     data = programs.boring_pie().read_bytes()
     binary: Any = ELFFile(io.BytesIO(data))

@@ -11,18 +11,12 @@ import struct
 from array import array
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 
 from .elf import Elf
+from .relocation_tables import ENTRY, RELATIVE, WORD, RelocationTables
 from .source import ByteSource, find
 
-#: Types of relocations, by machine (the psABIs): R_*_RELATIVE writes an address of this file.
-RELATIVE = {"x86_64": 8, "aarch64": 1027}
-#: R_*_COPY, which writes a whole symbol, and R_*_TLSDESC, which writes two words; others write a word at most.
-COPY, TLSDESC = {"x86_64": 5, "aarch64": 1024}, {"x86_64": 36, "aarch64": 1031}
-_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_SYMTAB, _DT_REL, _DT_PLTREL = 7, 8, 23, 2, 6, 17, 20
-_RELA_SIZE, _SYMBOL_SIZE, _ST_SIZE, _WORD = 24, 24, 16, 8
-#: Kubernetes' largest position-independent program has some 400,000 relocations.
-_MAX_RELOCATION_BYTES = 64 << 20
 #: The byte of an address that few others in a table have: lower ones repeat, and higher ones are those of many words.
 _TELLING_BYTE = 1
 #: A linker writes one relocation for each word, and few words have the same address. A table of zeros has millions.
@@ -36,19 +30,22 @@ class RelocatedData:
         self._source = source
         self._elf = elf
         self._word = "Q" if elf.facts.bits == 64 else "I"
+        self._tables = RelocationTables(elf, self.bytes_at)
+        self._relative = RELATIVE.get(elf.facts.machine)
 
     def word(self, address: int) -> int | None:
         """Return the word at ``address`` as the loader leaves it.
 
         None if no segment has bytes of the file for it, or if the loader writes there what only it knows: the value of
-        a symbol, one value after another, a part of the word, or anything from tables that are not read or can change.
+        a symbol, one value after another, a part of the word, or anything from tables that are not certain.
         """
         offset, size = self._elf.offset_of(address), struct.calcsize(self._word)
-        if offset is None or self._is_uncertain or self._is_written_in_part(address, size):
+        if offset is None or not self._tables.are_certain or self._is_written_in_part(address, size):
             return None
         written = set(self._written(address))
         if written:
-            return written.pop() if len(written) == 1 else None
+            is_moved_too = any(True for _ in self._tables.packed.between(address, address + 1))
+            return None if len(written) > 1 or is_moved_too else written.pop()
         data = self._source.read_at(offset, size)
         return int.from_bytes(data, "little" if self._elf.little else "big") if len(data) == size else None
 
@@ -72,7 +69,7 @@ class RelocatedData:
             return data
         written, entries = bytearray(data), struct.Struct(self._elf.order + "QQQ")
         for address, info, addend in entries.iter_unpack(table):
-            if start <= address <= start + len(data) - 8 and info == RELATIVE[self._elf.facts.machine]:
+            if start <= address <= start + len(data) - 8 and info == self._relative:
                 struct.pack_into(self._elf.order + "Q", written, address - start, addend)
         return bytes(written)
 
@@ -105,84 +102,46 @@ class RelocatedData:
         for table in (self._relocations, self._calls):
             for entry in table.entries(packed, 0):
                 _, info, addend = struct.unpack_from(self._elf.order + "QQQ", table.data, entry)
-                yield int(addend) if info == RELATIVE[self._elf.facts.machine] else None
-
-    @cached_property
-    def _is_uncertain(self) -> bool:
-        """Whether some loader writes by tables of another form, or could write into one before it reads that."""
-        dynamic = dict(self._elf.dynamic)
-        if self._elf.facts.machine not in RELATIVE:
-            return False
-        if _DT_REL in dynamic or dynamic.get(_DT_PLTREL, _DT_RELA) != _DT_RELA:
-            # musl reads these on every machine.
-            return True
-        tables = [(dynamic.get(_DT_RELA, 0), dynamic.get(_DT_RELASZ, 0))]
-        tables.append((dynamic.get(_DT_JMPREL, 0), dynamic.get(_DT_PLTRELSZ, 0)))
-        return any(
-            size and load.writable and load.address < place + size and place < load.address + load.memory
-            for place, size in tables
-            for load in self._elf.loads
-        )
+                yield int(addend) if info == self._relative else None
 
     def _is_written_in_part(self, address: int, size: int) -> bool:
         """Return whether the loader writes bytes of a word by an entry for another address."""
         if any(start != address and start < address + size and address < end for start, end in self._irregular):
             return True
         # A word that is not on its own size has bytes of two that are, which most entries are for.
-        first = address // _WORD * _WORD
-        return first != address and any(True for at in (first, first + _WORD) for _ in self._written(at))
+        first = address // WORD * WORD
+        words = chain(*map(self._written, (first, first + WORD)), self._tables.packed.between(first, first + 2 * WORD))
+        return first != address and any(True for _ in words)
 
     @cached_property
     def _irregular(self) -> list[tuple[int, int]]:
         """The ranges of memory that entries write which are not one word on its own size."""
         found: list[tuple[int, int]] = []
-        relative = RELATIVE.get(self._elf.facts.machine)
         for data in (self._relocations.data, self._calls.data):
             words = array("Q", data)
             kinds = words[1::3]
-            if kinds.count(relative or 0) == len(kinds) and not any(byte % _WORD for byte in set(data[::_RELA_SIZE])):
+            if kinds.count(self._relative or 0) == len(kinds) and not any(byte % WORD for byte in set(data[::ENTRY])):
                 continue
             for at, kind in zip(words[::3], kinds, strict=True):
-                size = self._written_size(kind)
-                if size != _WORD or at % _WORD:
+                size = self._tables.size_of(kind)
+                if size != WORD or at % WORD:
                     found.append((at, at + size))
         return found
 
-    def _written_size(self, info: int) -> int:
-        """Return how many bytes the loader writes for an r_info, at most: a word, but for two types."""
-        machine = self._elf.facts.machine
-        if info & 0xFFFFFFFF == TLSDESC[machine]:
-            return 2 * _WORD
-        if info & 0xFFFFFFFF != COPY[machine]:
-            return _WORD
-        symbol = dict(self._elf.dynamic).get(_DT_SYMTAB, 0) + (info >> 32) * _SYMBOL_SIZE
-        size = self.bytes_at(symbol + _ST_SIZE, _WORD)
-        # The loader copies no more than this file's symbol has.
-        return int.from_bytes(size, "little") if len(size) == _WORD else 1 << 64
-
     @cached_property
     def _relocations(self) -> _Table:
-        """The table DT_RELA; empty if there is none."""
-        return self._table(_DT_RELA, _DT_RELASZ)
+        return _Table(self._tables.rela)
 
     @cached_property
     def _calls(self) -> _Table:
-        """The table DT_JMPREL; empty if there is none."""
-        return self._table(_DT_JMPREL, _DT_PLTRELSZ)
-
-    def _table(self, place: int, size: int) -> _Table:
-        if self._elf.facts.machine not in RELATIVE:
-            return _Table(b"")
-        dynamic = dict(self._elf.dynamic)
-        return _Table(self.bytes_at(dynamic.get(place, 0), min(dynamic.get(size, 0), _MAX_RELOCATION_BYTES)))
+        return _Table(self._tables.calls)
 
 
 class _Table:
     """A table of relocations."""
 
     def __init__(self, data: bytes) -> None:
-        self.data = data[: len(data) // _RELA_SIZE * _RELA_SIZE]
-        """Its bytes, without an entry that is cut off."""
+        self.data = data
         self._columns: dict[int, bytes] = {}
 
     def entries(self, value: bytes, field: int) -> Iterator[int]:
@@ -192,11 +151,11 @@ class _Table:
         """
         place = field + _TELLING_BYTE
         if place not in self._columns:
-            self._columns[place] = self.data[place::_RELA_SIZE]
+            self._columns[place] = self.data[place::ENTRY]
         column, found = self._columns[place], 0
         number = column.find(value[_TELLING_BYTE])
         while number >= 0 and found < _MAX_EQUAL:
-            if self.data.startswith(value, number * _RELA_SIZE + field):
+            if self.data.startswith(value, number * ENTRY + field):
                 found += 1
-                yield number * _RELA_SIZE
+                yield number * ENTRY
             number = column.find(value[_TELLING_BYTE], number + 1)

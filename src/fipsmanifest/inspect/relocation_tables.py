@@ -1,0 +1,136 @@
+"""The tables by which a loader writes into a program, and how much each entry writes.
+
+gABI, "Relocation" and "Relative relocations"; types of entries as in the processor supplements (psABI) of x86-64 and
+AArch64. Each reader looks up what it needs: `relocation` a few words, `native.writes` all of a page.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from itertools import pairwise
+
+from .elf import Elf
+
+#: R_*_RELATIVE, by machine: writes an address of this file.
+RELATIVE = {"x86_64": 8, "aarch64": 1027}
+#: R_*_COPY, which writes a whole symbol, and R_*_TLSDESC, which writes two words; others write a word at most.
+_COPY, _TLSDESC = {"x86_64": 5, "aarch64": 1024}, {"x86_64": 36, "aarch64": 1031}
+#: The bytes of an entry with an addend, and of a word.
+ENTRY, WORD = 24, 8
+
+_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_RELR, _DT_RELRSZ = 7, 8, 23, 2, 36, 35
+_DT_SYMTAB, _DT_PLTREL = 6, 20
+#: Tables in forms that are not read: DT_REL, which musl reads on every machine, and the packed ones of Android
+#: (DT_ANDROID_REL, DT_ANDROID_RELA, DT_ANDROID_RELR).
+_UNSUPPORTED = frozenset((17, 0x6000000F, 0x60000011, 0x6FFFE000))
+#: Kubernetes' largest position-independent program has some 400,000 relocations.
+_MOST_BYTES, _MOST_PACKED = 64 << 20, 8 << 20
+#: Of an entry of the symbol table: its size, and where it has the symbol's.
+_SYMBOL, _SYMBOL_SIZE = 24, 16
+_UNBOUNDED = 1 << 64
+#: The words of an entry of a packed table that has bits.
+_BITS = 63
+
+
+class RelocationTables:
+    """The tables of one program; empty for machines whose entries are not known."""
+
+    def __init__(self, elf: Elf, read: Callable[[int, int], bytes]) -> None:
+        """``read`` returns bytes of the file by address and length, fewer where there are no more."""
+        self._elf = elf
+        self._read = read
+        self._dynamic = dict(elf.dynamic)
+        self._is_known_machine = elf.facts.machine in RELATIVE
+
+    @cached_property
+    def rela(self) -> bytes:
+        """The entries of DT_RELA."""
+        return self._table(_DT_RELA, _DT_RELASZ, ENTRY, _MOST_BYTES)
+
+    @cached_property
+    def calls(self) -> bytes:
+        """The entries of DT_JMPREL."""
+        return self._table(_DT_JMPREL, _DT_PLTRELSZ, ENTRY, _MOST_BYTES)
+
+    @cached_property
+    def packed(self) -> PackedWords:
+        """The words of DT_RELR."""
+        return PackedWords(self._table(_DT_RELR, _DT_RELRSZ, WORD, _MOST_PACKED))
+
+    @cached_property
+    def are_certain(self) -> bool:
+        """Whether these tables are all that a loader reads, as it will read them."""
+        if not self._is_known_machine:
+            return True
+        # DT_JMPREL is a table of the one form or the other, whatever DT_RELA is.
+        if not _UNSUPPORTED.isdisjoint(self._dynamic) or self._dynamic.get(_DT_PLTREL, _DT_RELA) != _DT_RELA:
+            return False
+        read = ((_DT_RELA, _DT_RELASZ, len(self.rela)), (_DT_JMPREL, _DT_PLTRELSZ, len(self.calls)))
+        tables = (*read, (_DT_RELR, _DT_RELRSZ, self.packed.length))
+        return self.packed.is_ordered and all(
+            self._dynamic.get(size, 0) == length and not self._can_be_written(self._dynamic.get(place, 0), length)
+            for place, size, length in tables
+        )
+
+    def size_of(self, info: int) -> int:
+        """Return how many bytes the loader writes for an r_info, at most: a word, but for two types."""
+        machine = self._elf.facts.machine
+        if info & 0xFFFFFFFF == _TLSDESC[machine]:
+            return 2 * WORD
+        if info & 0xFFFFFFFF != _COPY[machine]:
+            return WORD
+        # The loader copies no more than this file's symbol has; that of the library can be smaller.
+        symbol = self._dynamic.get(_DT_SYMTAB, 0) + (info >> 32) * _SYMBOL
+        size = self._read(symbol + _SYMBOL_SIZE, WORD)
+        return int.from_bytes(size, "little") if len(size) == WORD else _UNBOUNDED
+
+    def _table(self, place: int, size: int, entry: int, most: int) -> bytes:
+        if not self._is_known_machine or not self._dynamic.get(size, 0):
+            return b""
+        data = self._read(self._dynamic.get(place, 0), min(self._dynamic[size], most))
+        return data[: len(data) // entry * entry]
+
+    def _can_be_written(self, place: int, size: int) -> bool:
+        """Return whether the loader could write other entries into a table, and read these then."""
+        writable = (load for load in self._elf.loads if load.writable)
+        return size > 0 and any(load.address < place + size and place < load.address + load.memory for load in writable)
+
+
+class PackedWords:
+    """The words of a packed table, to which the loader adds where it puts the program."""
+
+    def __init__(self, data: bytes) -> None:
+        """``data`` are the table's entries, of 8 bytes each."""
+        self.length = len(data)
+        """The table's bytes."""
+        spans: list[tuple[int, int]] = []
+        following, are_on_words = 0, True
+        for entry in array("Q", data):
+            # An even entry is the address of a word; an odd one has a bit for each of the 63 words that follow.
+            if entry & 1:
+                spans.append((following, entry >> 1))
+                following += WORD * _BITS
+            else:
+                spans.append((entry, 1))
+                following = entry + WORD
+            are_on_words = are_on_words and following % WORD == 0
+        self.is_ordered = are_on_words and all(
+            start + WORD * bits.bit_length() <= other for (start, bits), (other, _) in pairwise(spans)
+        )
+        """Whether the words are on words and in the order in which linkers write them, so that none is there twice."""
+        self._starts = [start for start, _ in spans]
+        self._bits = [bits for _, bits in spans]
+
+    def between(self, start: int, end: int) -> Iterator[int]:
+        """Yield the addresses of words between two addresses; of a table that is ordered."""
+        number = max(bisect_right(self._starts, start) - 1, 0)
+        while number < len(self._starts) and self._starts[number] < end:
+            at, bits = self._starts[number], self._bits[number]
+            number += 1
+            while bits:
+                if bits & 1 and start <= at < end:
+                    yield at
+                at, bits = at + WORD, bits >> 1
