@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Sequence
 from ... import containerd, systemd
 from ...result import NOT_APPLICABLE, UNKNOWN, Listed, Node, Result, wanted_components
 from . import environment, kubelet, mentions, places, programs, runtime, starters, static_pods, units
+from .results import ID, result
 
-ID = programs.ID
 _LARGE = "Find out what it is, and remove it where nothing needs it: it may be another build of a component."
 
 
@@ -43,8 +43,8 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     ]
     results += mentions.check(node, known, results)
     results += [
-        programs.result(path, UNKNOWN, "a program that can be searched", why, "too-large", path, _LARGE)
-        for path, why in sorted(known.unexamined.items())
+        result(path, UNKNOWN, "a program that can be searched", why, "too-large", path, _LARGE)
+        for path, why in sorted(known.node_files.unexamined.items())
     ]
     found = _unique(results)
     return found or [Result(ID, ID, NOT_APPLICABLE, actual="no units, static pods or configuration of containerd")]
@@ -52,8 +52,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
 
 def _unreadable(doubts: Sequence[str]) -> List[Result]:
     return [
-        programs.result("systemd", UNKNOWN, "units that can be read", doubt, "unit", "", "Run it as root.")
-        for doubt in doubts
+        result("systemd", UNKNOWN, "units that can be read", doubt, "unit", "", "Run it as root.") for doubt in doubts
     ]
 
 

@@ -6,7 +6,8 @@ from typing import Iterator, Optional, Tuple
 
 from ...result import UNKNOWN, Result
 from .. import variables
-from .programs import Programs, result
+from .programs import Programs
+from .results import result
 
 PLACES = (
     *(

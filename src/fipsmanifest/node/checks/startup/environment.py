@@ -11,7 +11,8 @@ from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
 from .. import variables
-from .programs import Programs, result
+from .programs import Programs
+from .results import result
 
 _PRELOAD = "/etc/ld.so.preload"
 _CACHE = "/etc/ld.so.cache"

@@ -15,7 +15,8 @@ from ... import static_pods, systemd, tree
 from ...formats import yaml
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Listed, Node, Result
 from . import starters
-from .programs import OTHER, Programs, result
+from .programs import OTHER, Programs
+from .results import result
 from .units import Daemon
 
 # kubelet's option -> its name in the configuration, in lower case (Go matches keys in any case).
@@ -253,7 +254,7 @@ def judge_directory(node: Node, directory: str, path: str, programs: Programs, c
     noted = []
     for name in names:
         found = programs.find(posixpath.join(directory, name))
-        if found.status != OTHER or not programs.is_program(found.path):
+        if found.status != OTHER or not programs.node_files.is_program(found.path):
             continue
         if name in programs.names:
             advice = "Remove it, or put the release's own program there."

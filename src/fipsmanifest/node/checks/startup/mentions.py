@@ -13,7 +13,8 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 
 from ... import tree
 from ...result import FAIL, UNKNOWN, Node, Result
-from .programs import OTHER, Programs, result
+from .programs import OTHER, Programs
+from .results import result
 
 _DIRECTORIES = ("/etc", "/usr/local/etc")
 # What lists files of the node and starts none: SELinux' labels, certificates, rules of integrity checks; and units.
@@ -67,7 +68,7 @@ def check(node: Node, programs: Programs, found: Sequence[Result]) -> List[Resul
 def _build(programs: Programs, word: bytes) -> str:
     """Return the component of another build at a path; empty for any other file, or none."""
     path = posixpath.normpath(word.decode("utf-8", "surrogateescape"))
-    if not programs.is_file(path) or programs.find(path).status != OTHER:
+    if not programs.node_files.is_file(path) or programs.find(path).status != OTHER:
         return ""
     return programs.build_of(path) or ""
 

@@ -11,7 +11,8 @@ from ....trust.text import visible
 from ... import systemd
 from ...result import FAIL, UNKNOWN, Result
 from . import changes, shell
-from .programs import OTHER, Found, Programs, is_wrapper, result
+from .programs import OTHER, Found, Programs
+from .results import result
 
 INSTEAD = "Let {} start the release's own program, and find out who changed that."
 FOLLOW = "Start the program itself there: what goes through another one cannot be followed."
@@ -53,14 +54,14 @@ class OtherCommand:
         self._script, self._component, self._programs = script, component, programs
         self._name = posixpath.basename(command.program)
         self._arguments = " ".join(command.arguments)
-        self._is_shell = is_wrapper(command.program) or script is not None
+        self._is_shell = shell.is_wrapper(command.program) or script is not None
         scripts = [one for one in shell.BETWEEN_PATHS.split(self._arguments) if one[:1] == "/"]
-        self._runs = self._is_shell or any(programs.script(one) is not None for one in scripts)
+        self._runs = self._is_shell or any(programs.node_files.script(one) is not None for one in scripts)
         if self._runs:
             text = "{}\n{}{}".format(_assignments(unit), text, _read_by(unit))
         self._text = text + _written_by(unit)
         self._everything = (
-            programs.followed("{}\n{}".format(self._text, script or ""), found.path) if self._runs else self._text
+            programs.texts.followed("{}\n{}".format(self._text, script or ""), found.path) if self._runs else self._text
         )
 
     def judge(self) -> List[Result]:

@@ -9,7 +9,8 @@ from ....trust.text import visible
 from ...result import FAIL, UNKNOWN, Node, Result
 from ..platform import architecture_of
 from .changes import BINARY_FORMATS, PLACES
-from .programs import Programs, result
+from .programs import Programs
+from .results import result
 from .starters import list_names, read_text, read_texts
 
 _FSTAB = "/etc/fstab"
@@ -66,7 +67,7 @@ def judge_mount(
 
 def _covered(directory: str, programs: Programs) -> str:
     """Return a listed program that a mount at ``directory`` would hide; empty where there is none."""
-    for where in (posixpath.normpath(directory), programs.resolved(directory)):
+    for where in (posixpath.normpath(directory), programs.node_files.resolved(directory)):
         for path in sorted(programs.paths):
             if path == where or path.startswith(where.rstrip("/") + "/") or fnmatch.fnmatchcase(path, where):
                 return path
@@ -78,7 +79,7 @@ def _configured(directory: str, programs: Programs, replaces: bool) -> str:
 
     Where ``replaces`` says that what is at ``directory`` is not seen any more, a place below it counts as well.
     """
-    for where in (posixpath.normpath(directory), programs.resolved(directory)):
+    for where in (posixpath.normpath(directory), programs.node_files.resolved(directory)):
         for place in PLACES:
             if where == place or where.startswith(place + "/") or (replaces and place.startswith(where + "/")):
                 return place

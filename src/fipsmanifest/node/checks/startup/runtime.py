@@ -12,7 +12,8 @@ from ... import containerd, systemd, tree
 from ...result import FAIL, UNKNOWN, Node, Result
 from . import environment
 from .kubelet import judge_directory
-from .programs import LISTED, MISSING, OTHER, Programs, judge, result
+from .programs import LISTED, MISSING, OTHER, Programs
+from .results import judge, result
 from .starters import list_names
 
 _CNI_CONFIGURATION = "/etc/cni/net.d"

@@ -47,6 +47,18 @@ _COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exe
 # What is before a command: a shell or its option, what makes it read a script, a program that starts its argument.
 _STARTS = re.compile(r"(?:-[A-Za-z]*c|\.|source|(?:/\S*/)?(?:(?:ba|da|k|z)?sh|env|nice|ionice|setsid|nohup))\Z")
 
+# Programs that start another one, which their arguments name.
+_WRAPPERS = frozenset(
+    ("sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "env", "nice", "ionice", "chrt", "taskset")
+    + ("numactl", "setpriv", "setsid", "nohup", "timeout", "stdbuf", "chroot", "unshare", "nsenter", "sudo", "su")
+    + ("runuser", "systemd-run", "systemd-nspawn", "capsh", "prlimit", "flock", "strace", "xargs", "python", "perl")
+    + ("systemd-inhibit", "start-stop-daemon", "daemon", "runcon", "sg", "script", "setarch", "linux64", "bwrap")
+    + ("ruby", "node", "php", "tclsh", "expect", "make", "find", "screen", "tmux", "socat", "ncat", "watch", "ssh")
+    + ("parallel", "openvt", "pkexec", "run-parts")
+    + ("cgexec", "tini", "dumb-init", "supervisord", "exec", "awk", "gdb", "uname26", "platform-python", "podman")
+)
+_LOADER = re.compile(r"(?:ld-linux.*|ld|ld-[0-9.]+|ld-musl.*)\.so[0-9.]*\Z|python[0-9.]*\Z|perl[0-9.]*\Z|lua[0-9.]*\Z")
+
 
 # Each text is judged from several sides, one after the other.
 @functools.lru_cache(maxsize=8)
@@ -143,3 +155,9 @@ def hidden_commands(text: str) -> List[str]:
         if not names or not known.issuperset(names):
             found.add(word)
     return sorted(found)
+
+
+def is_wrapper(program: str) -> bool:
+    """Return whether a program is known to start the one that its arguments name."""
+    name = posixpath.basename(program)
+    return name in _WRAPPERS or _LOADER.match(name) is not None

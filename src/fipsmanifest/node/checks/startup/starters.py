@@ -10,7 +10,8 @@ from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
 from .. import variables
 from . import changes, environment, shell, static_pods
-from .programs import OTHER, Programs, result
+from .programs import OTHER, Programs
+from .results import result
 
 _FILES = (
     *(
@@ -124,7 +125,9 @@ def check(node: Node, programs: Programs) -> List[Result]:
     """Judge what starts a component's program beside systemd's units, or changes what these start; raises nothing."""
     results: List[Result] = []
     # The links of several run levels lead to one file.
-    paths = list({programs.resolved(path): path for path in reversed(_startup_files(node, results))}.values())[::-1]
+    paths = list(
+        {programs.node_files.resolved(path): path for path in reversed(_startup_files(node, results))}.values()
+    )[::-1]
     for path in paths:
         results += _judge_program(path, programs)
     for path, text in read_texts(node, paths, results):
@@ -149,7 +152,7 @@ def check(node: Node, programs: Programs) -> List[Result]:
 def _judge_program(path: str, programs: Programs) -> Iterator[Result]:
     """Judge a program that is started from where it is, or from where a link leads: another build of a component."""
     component = None
-    if programs.is_program(path) and programs.find(path).status == OTHER:
+    if programs.node_files.is_program(path) and programs.find(path).status == OTHER:
         component = programs.build_of(path)
     if component is not None:
         actual = "another build of {}".format(component)
@@ -158,7 +161,7 @@ def _judge_program(path: str, programs: Programs) -> Iterator[Result]:
 
 def judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
     """Judge a text that starts programs, and the scripts that it names."""
-    everything = programs.followed(text, path)
+    everything = programs.texts.followed(text, path)
     advice = _ADVICE.format(visible(path))
     others = programs.others_in(everything)
     if others:
@@ -194,7 +197,7 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
         for base in _ADMINISTRATORS:
             directory = posixpath.join(base, kind)
             paths = [posixpath.join(directory, name) for name in list_names(node, directory, found)]
-            names = [path for path in paths if programs.is_program(path)]
+            names = [path for path in paths if programs.node_files.is_program(path)]
             if names:
                 # What it made of a running node's units is judged with these.
                 status = NOT_APPLICABLE if node.live and kind == _GENERATORS[0] else UNKNOWN
@@ -206,11 +209,11 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
             for name in list_names(node, directory, found):
                 path = posixpath.join(directory, name)
                 yield from _judge_program(path, programs)
-                yield from judge_text(path, programs.script(path) or "", programs)
-                for variable in variables.named_in(programs.script(path) or ""):
+                yield from judge_text(path, programs.node_files.script(path) or "", programs)
+                for variable in variables.named_in(programs.node_files.script(path) or ""):
                     yield from environment.judge(path, {variable: None}, path, None, programs)
             others = [name for name in list_names(node, directory, []) if not _KNOWN_GENERATOR.match(name)]
-            others = [name for name in others if programs.is_program(posixpath.join(directory, name))]
+            others = [name for name in others if programs.node_files.is_program(posixpath.join(directory, name))]
             if others and kind == _GENERATORS[0] and not node.live:
                 advice = "Remove them, or check the node while it runs: what they made is known then."
                 actual = "{}, not known to be the operating system's".format(", ".join(others[:8]))

@@ -8,8 +8,9 @@ from ....trust.text import visible
 from ... import static_pods
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, is_own_program
 from ..images.listed import Image, images_of
-from . import environment
-from .programs import Programs, is_wrapper, result
+from . import environment, shell
+from .programs import Programs
+from .results import result
 
 _LIBRARIES = (
     "/lib",
@@ -260,7 +261,7 @@ def _judge_command(container: static_pods.Container, paths: Sequence[str]) -> Op
         words = [word for word in words[1:] if not word.startswith("-")] or words
     if _is_own(words[0], paths):
         return None
-    if "$(" in words[0] or is_wrapper(words[0]):
+    if "$(" in words[0] or shell.is_wrapper(words[0]):
         named = any(_is_own(word, paths) for word in words[1:])
         return UNKNOWN if named else FAIL, "its command is {}".format(" ".join(words[:3]))
     return FAIL, "its command is {}".format(words[0])

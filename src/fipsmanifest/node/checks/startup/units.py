@@ -8,10 +8,11 @@ from ....trust.text import visible
 from ... import systemd
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Result
 from .. import configuration_files
-from . import environment, other_commands, own_mounts, static_pods
+from . import environment, other_commands, own_mounts, shell, static_pods
 from .other_commands import FOLLOW, INSTEAD
 from .places import judge_mount
-from .programs import LISTED, MISSING, OTHER, Found, Programs, is_wrapper, judge, result
+from .programs import LISTED, MISSING, OTHER, Found, Programs
+from .results import judge, result
 
 # Settings after which a path in the unit is not the node's (systemd.exec(5)).
 _OTHER_ROOT: Tuple[str, ...] = (
@@ -156,7 +157,7 @@ def _judge_command(
         if component is None:
             results += _judge_root(unit, programs.names.get(name, ""))
         return results, _daemon(unit, command, found) if found.status == LISTED else None
-    script = programs.script(found.path) if found.status == OTHER else None
+    script = programs.node_files.script(found.path) if found.status == OTHER else None
     # pflag takes an underscore for a hyphen (k8s.io/component-base/cli/flag).
     if is_main or any(form.search(text.replace("_", "-")) for form in (_KUBELET, *static_pods.OPTIONS.values())):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
@@ -169,7 +170,7 @@ def _judge_command(
 
 def _judge_within(unit: systemd.Unit, command: systemd.Command, programs: Programs) -> List[Result]:
     """Judge a command of a unit with a root or bind mounts of its own, as the unit finds its program."""
-    mounts, unknown = own_mounts.read(unit, programs.root)
+    mounts, unknown = own_mounts.read(unit, programs.node_files.root)
     within = None if mounts is None else programs.within(mounts)
     if within is not None:
         found, _ = _judge_command(unit, command, None, within)
@@ -202,7 +203,7 @@ def _judge_specifiers(subject: str, command: systemd.Command, programs: Programs
     if command.doubt and _NO_DIRECTORY.match(command.program):
         yield result(subject, UNKNOWN, None, command.doubt, "specifier", command.path, advice)
         return
-    for path in programs.may_be(" ".join((command.program, *command.arguments))):
+    for path in programs.texts.may_be(" ".join((command.program, *command.arguments))):
         if programs.find(path).status == OTHER:
             component = programs.build_of(path) or programs.names.get(posixpath.basename(path))
             if component is not None:
@@ -246,10 +247,10 @@ def _judge_other(
         actual = "{}, which the manifest does not list".format(", ".join(others))
         advice = INSTEAD.format(visible(path))
         return result(subject, FAIL, "a listed program", actual, "other-program", path, advice, component=component)
-    if is_wrapper(found.path) or component is None:
+    if shell.is_wrapper(found.path) or component is None:
         actual = (
             "through {}".format(found.path)
-            if is_wrapper(found.path)
+            if shell.is_wrapper(found.path)
             else "{}, with options of a component".format(text)
         )
         return result(subject, UNKNOWN, "a listed program", actual, "wrapped", path, FOLLOW, component=component)
