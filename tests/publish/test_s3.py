@@ -25,6 +25,7 @@ from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.s3 import S3Bucket
 from tests.publish.conftest import BUCKET
+from tests.support import loopback
 from tests.support.faulty_proxy import FaultyProxy, honest
 from tests.support.releases import ReleaseKey, expected_keys, wanted_release
 from tests.support.servers import SeaweedFS
@@ -284,6 +285,30 @@ def test_a_listing_of_more_than_a_page_is_whole(s3: SeaweedFS) -> None:
     assert [entry.key for entry in open_bucket(f"s3://{BUCKET}/many").list("tool/")] == [
         f"tool/{number:04}" for number in range(1005)
     ]
+
+
+#: The first page of Amazon's ListObjects (version 1), as a store answers that does not know the parameter list-type.
+_FIRST_PAGE = b"""<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>releases</Name><Prefix>tool/</Prefix>
+<Marker></Marker><MaxKeys>1</MaxKeys><IsTruncated>true</IsTruncated>
+<Contents><Key>tool/dkp-fips-tool</Key><Size>1</Size><ETag>&quot;0cc175b9c0f1b6a831c399e269772661&quot;</ETag></Contents>
+</ListBucketResult>"""
+
+
+def test_a_listing_that_goes_on_and_does_not_say_where_is_not_taken_for_a_whole_one(
+    s3: SeaweedFS, consumer: Consumer
+) -> None:
+    class Handler(loopback.QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the base class's name
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(_FIRST_PAGE)))
+            self.end_headers()
+            self.wfile.write(_FIRST_PAGE)
+
+    with loopback.serving(Handler) as port:
+        bucket = open_bucket("s3://releases", endpoint_url=f"http://127.0.0.1:{port}")
+        with pytest.raises(Incomplete, match=r"listing of s3://releases .* is cut short"):
+            audit(bucket, consumer)
 
 
 def _no_bucket(s3: SeaweedFS, environment: pytest.MonkeyPatch) -> str:

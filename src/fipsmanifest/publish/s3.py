@@ -177,8 +177,14 @@ class S3Bucket:
                     )
                 yield Entry(key[len(self._prefix) :], int(item.get("Size", 0)), _token(item))
             following = page.get("NextContinuationToken")
-            if not page.get("IsTruncated") or not following:
+            if not page.get("IsTruncated"):
                 return
+            if not following:
+                # A store that does not know version 2 of ListObjects answers in version 1, whose pages have no token.
+                raise Incomplete(
+                    f"The listing of {self.describe()} is cut short: it goes on, and the store does not say where.",
+                    "Use a store that supports ListObjectsV2, or ask the store's operator.",
+                )
             if count > MAX_KEYS or token.get("ContinuationToken") == following:
                 raise Incomplete(
                     f"The listing of {self.describe()} does not end.", "Check the bucket and the endpoint."
