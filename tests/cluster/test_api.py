@@ -127,6 +127,26 @@ def test_pages_go_on_to_the_end() -> None:
         assert [page["items"] for page in Api(Connection(server, "test")).pages("/api/v1/nodes")] == [[1], [2]]
 
 
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ({"kind": "Status", "status": "Success"}, "something else than a list"),
+        ({"kind": "NodeList", "metadata": {}, "items": {}}, "something else than a list"),
+        ({"kind": "NodeList", "metadata": {"remainingItemCount": 3}, "items": [1]}, "before its end"),
+    ],
+)
+def test_a_list_that_is_none_or_is_cut_short_is_an_error(page: dict[str, Any], message: str) -> None:
+    answer, _ = script((200, {}, page))
+    with serving(answer) as server, pytest.raises(Unreachable, match=message):
+        list(Api(Connection(server, "test")).pages("/api/v1/nodes"))
+
+
+def test_an_empty_list_may_be_null() -> None:
+    answer, _ = script((200, {}, {"kind": "NodeList", "metadata": {}, "items": None}))
+    with serving(answer) as server:
+        assert [page["items"] for page in Api(Connection(server, "test")).pages("/api/v1/nodes")] == [None]
+
+
 def test_an_expired_watch_is_an_error_of_its_own() -> None:
     event = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}}
     answer, _ = script((200, {}, json.dumps(event).encode() + b"\n"))

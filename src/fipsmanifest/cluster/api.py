@@ -157,15 +157,22 @@ class Api:
     def pages(self, path: str, query: Mapping[str, str] | None = None, *, metadata: bool = False) -> Iterator[Any]:
         """Yield a list in pages of at most `PAGE` objects; ``metadata`` asks for nothing else of them.
 
-        Raises as `get`; a list that takes so long that its state expires (410) is an `ApiError`.
+        Raises as `get`; a list that takes so long that its state expires (410) is an `ApiError`. An answer that is no
+        list, and a last page that counts more objects, are `Unreachable`: what they leave out must not be missed.
         """
         accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
         asked = {**(query or {}), "limit": str(PAGE)}
         while True:
             page = self._send(_Request("GET", path, asked, accept=accept if metadata else "application/json"))
+            # Some servers write an empty list as null.
+            if "items" not in page or not isinstance(page["items"], list | None):
+                raise Unreachable(f"{self._server} answers with something else than a list.", "Check its address.")
             yield page
-            following = (page.get("metadata") or {}).get("continue")
+            about = page.get("metadata") or {}
+            following = about.get("continue")
             if not following:
+                if about.get("remainingItemCount"):
+                    raise Unreachable(f"{self._server} ends a list before its end.", "Run again.")
                 return
             asked["continue"] = str(following)
 
