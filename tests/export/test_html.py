@@ -147,3 +147,16 @@ def test_the_verdict_and_the_scope_of_a_node_are_explained() -> None:
 
 def test_every_verdict_is_explained() -> None:
     assert set(VERDICTS) == set(Verdict)
+
+
+def test_a_column_without_any_content_is_left_out() -> None:
+    passed = samples.check("files", "/usr/bin/kubelet", "pass", expected="present", actual="present")
+    failed = samples.check(
+        "files", "/usr/bin/kubectl", "fail", expected="present", actual="absent", advice="Install it."
+    )
+
+    page = samples.export("html", samples.node(checks=[passed, failed]))
+
+    tables = dict(re.findall(r'<table role="table" aria-labelledby="(\w+)">(.*?)</table>', page, re.DOTALL))
+    assert ("What to do" in tables["passed"], "What to do" in tables["failed"]) == (False, True)
+    assert 'data-head="Found"><span>present<' in tables["passed"]

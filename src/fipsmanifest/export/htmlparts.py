@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import compress
 from typing import Literal
 
 from .identity import visible
@@ -92,11 +93,15 @@ def table_section(
 ) -> str:
     """Return a section with a table of at most `MAX_ROWS` rows; ``count`` is how many there are, if more than given.
 
+    A column without any content is left out.
+
     The section's heading, which no other section of the page has, is also the table's name.
     """
     total = len(rows) if count is None else count
     name = re.sub(r"\W+", "-", heading.lower())
-    content = _table(name, heads, rows[:MAX_ROWS])
+    used = [any(row[place].html for row in rows) for place in range(len(heads))]
+    shown = [tuple(compress(row, used)) for row in rows[:MAX_ROWS]]
+    content = _table(name, tuple(compress(heads, used)), shown)
     if total > MAX_ROWS:
         content += f"\n<p>{total - MAX_ROWS} more are in the document.</p>"
     if folded:
@@ -189,5 +194,5 @@ td::before{content:attr(data-head);color:var(--mute)}}
 :root{--ink:#000;--paper:#fff;--soft:#fff;--line:#999;--mute:#333;--good:#000;--bad:#000;--open:#000}
 body{max-width:none;padding:0;font-size:9.5pt}
 details::details-content{content-visibility:visible;display:block}
-summary{display:none}tr{break-inside:avoid}h2{break-after:avoid}}
+summary{display:none}tr{break-inside:avoid}h2{break-after:avoid}.facts+p{break-before:avoid}}
 """
