@@ -347,12 +347,23 @@ def test_a_node_report_that_contradicts_itself_is_shown_as_valid_nowhere(
     checks = [one for one in samples.node()["checks"] if one["status"] in statuses]
     document = samples.node(summary=counts, verdict=verdict, checks=checks)
 
-    assert re.search(r'classname="verdict" name="node">\s*<(?:failure|error)', export("junit", document))
-    assert 'class="badge good"' not in export("html", document)
+    _is_shown_as_valid_nowhere(document, tmp_path)
     if document["checks"]:
         (result,) = oscal(export("oscal", document), tmp_path).results
         of_kubelet = [one for one in result.findings if one.target.target_id == "si-7_obj"]
         assert [one.target.status.state.value for one in of_kubelet] == ["not-satisfied"]
+
+
+def test_a_node_report_with_a_component_that_fails_is_shown_as_valid_nowhere(tmp_path: Path) -> None:
+    _is_shown_as_valid_nowhere(samples.valid_node(components=samples.node()["components"]), tmp_path)
+
+
+def _is_shown_as_valid_nowhere(document: dict[str, Any], tmp_path: Path) -> None:
+    assert re.search(r'classname="verdict" name="node">\s*<(?:failure|error)', export("junit", document))
+    assert 'class="badge good"' not in export("html", document)
+    assert prometheus(export("prometheus", document))["fipsmanifest_node_verdict", (("verdict", "valid"),)] == 0
+    (run,) = sarif(export("sarif", document), tmp_path)["runs"]
+    assert not run["invocations"][0]["executionSuccessful"]
 
 
 def test_oscal_names_the_nodes_that_a_finding_is_on(tmp_path: Path) -> None:
@@ -440,6 +451,50 @@ def test_the_summary_of_a_gate_passes_only_if_the_gate_did_and_is_not_about_exce
     nothing = samples.passed_inspection()
     nothing["files"] = nothing["files"][1:]
     assert summary(nothing)[0] == "FAILED"
+
+
+def _program(verdict: str, code: str) -> dict[str, Any]:
+    return {**samples.program("dist/other", verdict, code, sha256="9a" * 32), "sentence": "It is not proven."}
+
+
+def _excuse(verdict: str) -> dict[str, Any]:
+    return {"path": "dist/other", "container": None, "verdict": verdict, "reason": "r"}
+
+
+_UNOPENED = {"path": "dist/other", "container": None, "format": "ZIP archive", "reason": "encrypted"}
+_CONTRADICTIONS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "a program that nothing accepts": ({"files": [_program("plain", "plain-crypto")]}, []),
+    "one that is accepted with another verdict": (
+        {"files": [_program("contradicted", "module-not-used")]},
+        [_excuse("plain")],
+    ),
+    "a changed module that is accepted": (
+        {"files": [_program("contradicted", "module-changed")]},
+        [_excuse("contradicted")],
+    ),
+    "a container that was not opened": ({"unopened": [_UNOPENED]}, []),
+    "one that is accepted as a program": ({"unopened": [_UNOPENED]}, [_excuse("plain")]),
+}
+
+
+@pytest.mark.parametrize("what", _CONTRADICTIONS)
+def test_a_gate_that_passed_in_spite_of_what_it_lists_passed_in_no_format(what: str) -> None:
+    added, excuses = _CONTRADICTIONS[what]
+    document = samples.passed_inspection()
+    for key, items in added.items():
+        document[key] = document[key] + items
+    document["gate"]["excuses"] += excuses
+
+    assert json.loads(export("in-toto", document))["predicate"]["verificationResult"] == "FAILED"
+    assert junit(export("junit", document))["gate: proven"] == "failure"
+    assert prometheus(export("prometheus", document))["fipsmanifest_gate_passed", ()] == 0
+    assert 'class="badge good"' not in export("html", document)
+    assert {"name": "fipsmanifest:gate", "value": "not passed"} in json.loads(export("cyclonedx", document))[
+        "metadata"
+    ]["properties"]
+    (run,) = json.loads(export("sarif", document))["runs"]
+    unsuppressed = [one for one in run["results"] if "suppressions" not in one]
+    assert unsuppressed or not run["invocations"][0]["executionSuccessful"]
 
 
 def test_an_inspection_that_was_no_gate_has_no_summary() -> None:

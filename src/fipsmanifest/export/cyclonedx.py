@@ -17,7 +17,7 @@ from ..model.manifest import Manifest, Module
 from . import algorithms
 from .documents import Inspection, Source
 from .identity import CERTIFICATES, identifier, visible
-from .programs import Program, modules, programs
+from .programs import Program, gate_passed, modules, programs
 from .settings import Settings
 from .text import Record, record, write_json
 
@@ -105,7 +105,7 @@ def _metadata(source: Source, settings: Settings) -> dict[str, Any]:
         found |= {"expires": document.expires or ""}
     elif isinstance(document, Inspection):
         gate = document.gate
-        found["gate"] = "none" if gate is None else "passed" if gate.passed and not document.errors else "not passed"
+        found["gate"] = "none" if gate is None else "passed" if gate_passed(source) else "not passed"
     metadata: dict[str, Any] = {
         "tools": {"components": [{"type": "application", "name": "fipsmanifest", "version": settings.tool_version}]},
         "component": component,

@@ -152,6 +152,7 @@ class NodeReport(_Object):
     def is_valid(self) -> bool:
         """Whether the verdict is valid, results say so, and nothing contradicts that."""
         contradicts = self._count("fail") or self._count("unknown") or self.hides_failures
+        contradicts = contradicts or any(one.status in ("fail", "unknown") for one in self.components)
         return self.verdict == "valid" and self._count("pass") > 0 and not contradicts
 
     def _count(self, status: str) -> int:
@@ -301,6 +302,12 @@ class Inspection(_Object):
     def refused(self) -> dict[tuple[str, str | None], Failure]:
         """The programs that the gate refuses, by path and container, whatever their verdict is."""
         return {(error.path, error.container): error for error in self.errors if error.path is not None}
+
+    @property
+    def exceptions(self) -> dict[tuple[str, str | None, str], AppliedException]:
+        """What the gate accepts, by path, container and verdict, which is ``unopened`` for a container."""
+        accepted = self.gate.accepted if self.gate is not None else []
+        return {(item.path, item.container, item.verdict): item for item in accepted}
 
 
 @dataclass(frozen=True, slots=True)

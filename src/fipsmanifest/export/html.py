@@ -12,7 +12,7 @@ from ..model.manifest import Manifest
 from . import htmlparts as parts
 from .documents import Check, ClusterDocument, Inspection, NodeComponent, NodeReport, Source
 from .htmlparts import Badge, BadgeKind, Cell, code, text
-from .programs import Program, modules, programs
+from .programs import Program, gate_passed, modules, programs
 from .settings import Settings
 
 _STATUSES = {
@@ -209,18 +209,17 @@ def _check(check: Check) -> list[Cell]:
 def _inspection(source: Source, inspection: Inspection) -> tuple[str, Badge, list[str]]:
     found = list(programs(source))
     gate = inspection.gate
-    exceptions = {(item.path, item.container): item for item in gate.accepted} if gate is not None else {}
+    exceptions = inspection.exceptions
     refused = inspection.refused
     passing: list[Program] = []
     excepted: list[Program] = []
     bad: list[Program] = []
     for one in found:
-        key = one.path, one.container
-        if key in refused:
+        if (one.path, one.container) in refused:
             # Also a proven program: its module may be one that the gate does not accept.
             bad.append(one)
         else:
-            (passing if one.harmless else excepted if key in exceptions else bad).append(one)
+            (passing if one.harmless else excepted if one.exception(exceptions) else bad).append(one)
     counts = Counter(one.verdict for one in found)
     known = {
         "Files": str(len(inspection.files)),
@@ -246,7 +245,7 @@ def _inspection(source: Source, inspection: Inspection) -> tuple[str, Badge, lis
     body += _modules(source)
     body.append(_meanings())
     if gate is not None:
-        passed = gate.passed and not inspection.errors and gate.proven > 0
+        passed = gate_passed(source)
         return "Gate: proven", Badge("passed" if passed else "not passed", "good" if passed else "bad"), body
     if not found or inspection.errors or inspection.unopened:
         return "Inspection", Badge("incomplete", "open"), body

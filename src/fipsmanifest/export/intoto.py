@@ -13,7 +13,7 @@ from ..errors import Incomplete, UsageError
 from ..model.manifest import Manifest
 from .documents import Gate, Inspection, Source
 from .identity import URN, visible
-from .programs import programs
+from .programs import gate_passed, programs
 from .settings import Settings
 from .text import write_json
 
@@ -34,7 +34,7 @@ def render(source: Source, settings: Settings) -> str:
     if isinstance(document, Manifest):
         subjects, kind, predicate = list(_listed(document)), PREDICATE, _manifest(source, document)
     elif isinstance(document, Inspection) and document.gate is not None:
-        subjects, predicate = _gate(source, document, document.gate, settings)
+        subjects, predicate = _gate(source, document.gate, settings)
         kind = _VSA
     else:
         raise UsageError(
@@ -109,9 +109,7 @@ def _visible(value: Any) -> Any:
     return visible(value) if isinstance(value, str) else value
 
 
-def _gate(
-    source: Source, inspection: Inspection, gate: Gate, settings: Settings
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _gate(source: Source, gate: Gate, settings: Settings) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the subjects and the predicate of a gate's decision.
 
     If the gate passed, programs that need an exception are not among the subjects: the summary says nothing of them.
@@ -124,8 +122,7 @@ def _gate(
     digests = {program.sha256 for program in needed}
     alone = [program for program in found if program.sha256 not in digests]
     proven = any(program.verdict == "proven" for program in alone)
-    explained = all(item.harmless or (item.path, item.container) in excused for item in programs(source))
-    passed = gate.passed and not inspection.errors and proven and explained
+    passed = gate_passed(source) and proven
     subjects = [
         _subject(f"{program.container}: {program.path}" if program.container else program.path, program.sha256 or "")
         for program in (alone if passed else found)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Literal
 from xml.sax.saxutils import quoteattr
 
+from ..model.acceptance import UNOPENED
 from ..model.finding import Verdict
 from ..model.manifest import ComponentVerdict, Manifest
 from .documents import Inspection, NodeReport, Source, unsupported
 from .identity import visible
-from .programs import programs
+from .programs import gate_passed, programs
 from .settings import Settings
 
 
@@ -115,28 +116,28 @@ def _verdict(report: NodeReport) -> Case:
 
 def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Case]:
     gate = inspection.gate
-    exceptions = {(item.path, item.container): item for item in gate.accepted} if gate is not None else {}
+    exceptions = inspection.exceptions
     refused = inspection.refused
     found = False
     for program in programs(source):
         found = True
         name = f"{program.container}: {program.path}" if program.container else program.path
-        exception = exceptions.get((program.path, program.container))
+        exception = program.exception(exceptions)
         refusal = refused.get((program.path, program.container))
         if refusal is not None:
             # Also of a proven program: its module may be one that the gate does not accept.
             yield Case("program", name, "failure", program.code, f"{refusal.message} {refusal.advice}".strip())
         elif program.harmless:
             yield Case("program", name)
-        elif exception is not None and exception.verdict == program.verdict:
+        elif exception is not None:
             yield Case("program", name, message=f"'{program.verdict}', accepted: {exception.reason}")
         else:
             outcome: Literal["error", "failure"] = "error" if program.verdict is Verdict.UNREADABLE else "failure"
             yield Case("program", name, outcome, program.code, f"'{program.verdict}': {program.sentence}")
     for item in inspection.unopened:
         name = f"{item.container}: {item.path}" if item.container else item.path
-        exception = exceptions.get((item.path, item.container))
-        if exception is not None and exception.verdict == "unopened":
+        exception = exceptions.get((item.path, item.container, UNOPENED))
+        if exception is not None:
             yield Case("container", name, message=f"not opened, accepted: {exception.reason}")
         else:
             yield Case("container", name, "error", "unopened", f"not opened ({item.format}): {item.reason}")
@@ -148,9 +149,8 @@ def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Case]:
     if not found:
         yield Case("inspection", "programs", "error", "empty", "No program was found, so nothing is proven.")
     if gate is not None:
-        passed = gate.passed and not inspection.errors and gate.proven > 0
         note = f"{gate.proven} proven, {len(gate.accepted)} accepted by exceptions"
-        yield Case("gate", gate.require, "pass" if passed else "failure", "gate", note)
+        yield Case("gate", gate.require, "pass" if gate_passed(source) else "failure", "gate", note)
 
 
 def _of_manifest(source: Source, manifest: Manifest) -> Iterator[Case]:

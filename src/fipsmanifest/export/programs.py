@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..inspect.verdict import describe_verdict
+from ..model.acceptance import UNOPENED, reason_not_acceptable
 from ..model.finding import CryptoFacts, DetectedModule, Verdict
 from ..model.manifest import Crypto, File, Manifest, Module
-from .documents import InspectedFile, Inspection, Source
+from .documents import AppliedException, InspectedFile, Inspection, Source
 
 #: Verdicts that need no exception: the gate passes them without an exception (`docs/gate.md`).
 HARMLESS = frozenset({Verdict.PROVEN, Verdict.NO_CRYPTO, Verdict.NOT_GO})
@@ -61,6 +62,12 @@ class Program:
         """Whether the gate passes it without an exception."""
         return self.verdict in HARMLESS
 
+    def exception(self, exceptions: Mapping[tuple[str, str | None, str], AppliedException]) -> AppliedException | None:
+        """Return which of an inspection's ``exceptions`` accepts it; None for a changed module, which none accepts."""
+        if reason_not_acceptable(CryptoFacts(self.verdict, None, self.evidence)) is not None:
+            return None
+        return exceptions.get((self.path, self.container, self.verdict))
+
 
 def programs(source: Source) -> Iterator[Program]:
     """Yield the programs of a manifest or an inspection in the document's order; none for a node report."""
@@ -76,6 +83,22 @@ def programs(source: Source) -> Iterator[Program]:
         for inspected in document.files:
             if inspected.crypto is not None:
                 yield _program(inspected, inspected.crypto, inspected.container, None, inspected.sentence)
+
+
+def gate_passed(source: Source) -> bool:
+    """Return whether the gate of an inspection passed, and nothing that the inspection lists contradicts that.
+
+    Anyone may have written the document. So a program must be proven, and the others must need no exception or have the
+    verdict that one of them accepts; every container must have been opened, or be accepted.
+    """
+    inspection = source.document
+    if not isinstance(inspection, Inspection) or inspection.gate is None or inspection.errors:
+        return False
+    gate, listed, exceptions = inspection.gate, list(programs(source)), inspection.exceptions
+    proven = any(one.verdict is Verdict.PROVEN for one in listed)
+    explained = all(one.harmless or one.exception(exceptions) for one in listed)
+    opened = all((one.path, one.container, UNOPENED) in exceptions for one in inspection.unopened)
+    return gate.passed and gate.proven > 0 and proven and explained and opened
 
 
 def modules(source: Source) -> Mapping[str, Module]:

@@ -12,7 +12,7 @@ from ..trust.text import read_time
 from . import metrics
 from .documents import Inspection, NodeReport, Source, unsupported
 from .metrics import Metric, Sample, single
-from .programs import modules, programs
+from .programs import gate_passed, modules, programs
 from .settings import Settings
 
 
@@ -20,7 +20,10 @@ def render(source: Source, settings: Settings) -> str:  # noqa: ARG001 - the int
     """Return the metrics of a document."""
     document = source.document
     if isinstance(document, NodeReport):
-        return to_metrics(document.model_dump(mode="json", by_alias=True))
+        report = document.model_dump(mode="json", by_alias=True)
+        if document.verdict == "valid" and not document.is_valid:
+            report["verdict"] = "incomplete"  # A report that contradicts itself is no pass.
+        return to_metrics(report)
     if isinstance(document, Inspection):
         return metrics.write(_of_inspection(source, document))
     if isinstance(document, Manifest):
@@ -35,8 +38,7 @@ def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Metric]:
     yield single("fipsmanifest_inspection_errors", "Why the inspection did not end with 0.", len(inspection.errors))
     gate = inspection.gate
     if gate is not None:
-        passed = gate.passed and not inspection.errors and gate.proven > 0
-        yield single("fipsmanifest_gate_passed", "1 if the gate passed, else 0.", int(passed))
+        yield single("fipsmanifest_gate_passed", "1 if the gate passed, else 0.", int(gate_passed(source)))
         yield single(
             "fipsmanifest_gate_excepted", "Programs and containers accepted by exceptions.", len(gate.accepted)
         )

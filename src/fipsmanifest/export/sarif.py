@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ..inspect.descriptions import SENTENCES, general_sentence
+from ..model.acceptance import UNOPENED
 from ..model.manifest import Manifest
-from .documents import Check, Failure, Inspection, NodeReport, Source
+from .documents import AppliedException, Check, Failure, Inspection, NodeReport, Source
 from .identity import URN, identifier, visible
 from .programs import Program, programs
 from .settings import Settings
@@ -69,13 +70,11 @@ def _rule(rule: str) -> dict[str, Any]:
 
 def _of_programs(source: Source) -> Iterator[dict[str, Any]]:
     document = source.document
-    excepted: dict[tuple[str, str | None], str] = {}
     accepted: set[str] = set()
     refused: dict[tuple[str, str | None], Failure] = {}
+    exceptions: dict[tuple[str, str | None, str], AppliedException] = {}
     if isinstance(document, Inspection):
-        refused = document.refused
-        if document.gate is not None:
-            excepted = {(item.path, item.container): item.reason for item in document.gate.accepted}
+        refused, exceptions = document.refused, document.exceptions
     elif isinstance(document, Manifest):
         accepted = {item.name for item in document.components if item.requirement in ("known", "module")}
     for program in programs(source):
@@ -84,7 +83,9 @@ def _of_programs(source: Source) -> Iterator[dict[str, Any]]:
             # Also a proven program: its module may be one that the gate does not accept.
             yield _program(program, None, known=False, message=refused[key].message)
         elif not program.harmless:
-            yield _program(program, excepted.get(key), known=program.component in accepted)
+            exception = program.exception(exceptions)
+            reason = exception.reason if exception is not None else None
+            yield _program(program, reason, known=program.component in accepted)
 
 
 def _program(program: Program, excepted: str | None, *, known: bool, message: str = "") -> dict[str, Any]:
@@ -133,26 +134,22 @@ def _notifications(source: Source) -> Iterator[dict[str, Any]]:
     if isinstance(document, NodeReport):
         if document.hides_failures or not document.checks:
             yield _notification("The report left out results that are failures or unknown, or has no results.")
+        elif document.verdict == "valid" and not document.is_valid:
+            yield _notification("The report contradicts its verdict 'valid', or has no result that passed.")
         if document.verdict in ("incomplete", "untrusted"):
             yield _notification(f"The node's verdict is '{document.verdict}'.")
         return
     if isinstance(document, Inspection):
+        exceptions = document.exceptions
         for item in document.unopened:
             where = f"{item.path} in {item.container}" if item.container else item.path
-            if not _is_excepted(document, item.path, item.container):
+            if (item.path, item.container, UNOPENED) not in exceptions:
                 yield _notification(f"{where} was not opened ({item.format}): {item.reason}")
         for failure in document.errors:
             if failure.path is None:
                 yield _notification(f"{failure.message} {failure.advice}".strip())
     if next(programs(source), None) is None:
         yield _notification("No program was found, so nothing is proven.")
-
-
-def _is_excepted(inspection: Inspection, path: str, container: str | None) -> bool:
-    gate = inspection.gate
-    return gate is not None and any(
-        (item.path, item.container, item.verdict) == (path, container, "unopened") for item in gate.accepted
-    )
 
 
 def _notification(text: str) -> dict[str, Any]:
