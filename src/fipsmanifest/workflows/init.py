@@ -19,6 +19,7 @@ from ..trust.store import TRUST_FILE
 _TEMPLATES = Path(__file__).parent / "templates"
 #: The first version whose kubeadm takes images from registry.k8s.io (kubernetes/kubernetes, CHANGELOG-1.25).
 _SINCE_OWN_REGISTRY = "v1.25.0"
+_OLD_REGISTRY = "k8s.gcr.io"  # frozen since: it has no image of these versions
 
 SCHEMA_FILE = "definition.schema.json"
 
@@ -62,6 +63,8 @@ def from_template(kubernetes: str, el: int, now: datetime) -> str:
 def from_definition(source: Path, kubernetes: str, now: datetime) -> str:
     """Return an existing definition rewritten for another version: serial 1, a new date, and no reason or end.
 
+    Kubernetes' own images come from the registry of that version.
+
     Raises `UsageError` if ``source`` is not a valid definition, or of the same version.
     """
     old = load_checked(source)
@@ -71,6 +74,7 @@ def from_definition(source: Path, kubernetes: str, now: datetime) -> str:
     plain = old.kubernetes.removeprefix("v")
     # Not within a longer version: 1.21.3 is no part of 11.21.30.
     text = re.sub(rf"(?<![0-9.]){re.escape(plain)}(?![0-9])", kubernetes.removeprefix("v"), text)
+    text = text.replace(f'"{_OLD_REGISTRY}/', f'"{_community_registry(kubernetes)}/')
     text = re.sub(r"(?m)^serial\s*=.*$", "serial = 1", text, count=1)
     text = re.sub(r"(?m)^created\s*=.*$", f"created = {_date(now)}", text, count=1)
     head, separator, rest = text.partition("\n[")
@@ -141,13 +145,17 @@ def _date(now: datetime) -> str:
     return f"{now:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _community_registry(kubernetes: str) -> str:
+    return "registry.k8s.io" if version_key(kubernetes) >= version_key(_SINCE_OWN_REGISTRY) else _OLD_REGISTRY
+
+
 def _filled(text: str, kubernetes: str, el: int, now: datetime) -> str:
     values = {
         "KUBERNETES": kubernetes,
         "PLAIN": kubernetes.removeprefix("v"),
         "EL": str(el),
         "CREATED": _date(now),
-        "COMMUNITY": "registry.k8s.io" if version_key(kubernetes) >= version_key(_SINCE_OWN_REGISTRY) else "k8s.gcr.io",
+        "COMMUNITY": _community_registry(kubernetes),
     }
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
