@@ -38,6 +38,11 @@ BUILDS: dict[str, Change] = {
     ),
     "the vendor's PAM": file("/usr/lib/pam.d/x", "session optional pam_exec.so /opt/plain/agent\n"),
     "the network's scripts": lambda t: script(t, "/sbin/ifup-local", "/opt/plain/agent\n"),
+    "a program in systemd's place": lambda t: link(t, "/usr/lib/systemd/systemd", "/opt/plain/agent"),
+    "a generator of users' systemd": lambda t: link(t, "/etc/systemd/user-generators/x", "/opt/plain/agent"),
+    "a generator of users' variables": lambda t: script(
+        t, "/usr/lib/systemd/user-environment-generators/x", "/opt/plain/agent &\n"
+    ),
     "a helper of mount": all_of(copy("/sbin/mount.x"), file("/etc/fstab", "a /mnt x defaults 0 0\n")),
 }
 
@@ -47,6 +52,7 @@ def test_another_build_that_the_node_starts_fails(how: str, tree: Tree) -> None:
     assert codes(BUILDS[how], tree) == {("fail", "other-build")}
 
 
+HOOK = '{"hook": {"path": "/opt/plain/agent"}, "version": "1.0.0"}'
 NAMED: dict[str, Change] = {
     "a configuration beside /etc": file("/usr/local/etc/site.conf", "start = /opt/plain/agent\n"),
     "multipath": file("/etc/multipath.conf", 'defaults { alias_program "/opt/plain/agent" }\n'),
@@ -58,6 +64,20 @@ NAMED: dict[str, Change] = {
     "a link to it": all_of(
         lambda t: link(t, "/opt/site", "/opt/plain/agent"), file("/etc/mdadm.conf", "PROGRAM /opt/site\n")
     ),
+    "a link in a directory of programs": lambda t: link(t, "/etc/kernel/postinst.d/x", "/opt/plain/agent"),
+    "a copy in a directory of programs": copy("/etc/update-motd.d/x"),
+    "a link to a script": all_of(
+        lambda t: script(t, "/opt/x", "exec /opt/plain/agent\n"), lambda t: link(t, "/etc/update-motd.d/x", "/opt/x")
+    ),
+    "a hook of OCI runtimes": file("/usr/share/containers/oci/hooks.d/x.json", HOOK),
+    "a device's hook": file("/run/cdi/x.json", HOOK),
+    "polkit's rules": file("/usr/share/polkit-1/rules.d/x.rules", 'polkit.spawn(["/opt/plain/agent"]);\n'),
+    "the kernel's installation": lambda t: script(t, "/usr/lib/kernel/install.d/9.install", "/opt/plain/agent\n"),
+    "a plugin of dnf": file(
+        "/usr/lib/python3.9/site-packages/dnf-plugins/x.py", 'subprocess.run(["/opt/plain/agent"])\n'
+    ),
+    "a plugin of yum": file("/usr/lib/yum-plugins/x.py", 'os.system("/opt/plain/agent")\n'),
+    "the vendor's binary formats": file("/usr/lib/binfmt.d/x.conf", ":x:M::XX::/opt/plain/agent:\n"),
 }
 
 
@@ -72,6 +92,11 @@ def test_a_running_node_is_judged_by_its_processes(tree: Tree) -> None:
     found = startup.check(Node(str(tree.root), True, "control-plane"), [Listed("m.asc", tree.manifest)])
 
     assert [one for one in found if one.subject == "/etc/mdadm.conf"] == []
+
+
+def replaced(line: str) -> tuple[str, Change]:
+    """Return a line of tmpfiles.d(5) that puts something in the place of what was checked."""
+    return "replaced-at-start", file(TEMPORARY, line + "\n")
 
 
 DOUBTS: dict[str, tuple[str, Change]] = {
@@ -119,6 +144,25 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "replaced-at-start",
         service("ExecStart=/bin/sh -c 'echo :x:M::ELF::/opt/x: > /proc/sys/fs/binfmt_misc/register'"),
     ),
+    "an init of what GRUB's menu takes in": (
+        "kernel-command-line",
+        file("/boot/grub2/custom.cfg", "linux /vmlinuz fips=1 init=/opt/x\n"),
+    ),
+    "an init of a bootable container": (
+        "kernel-command-line",
+        file("/usr/lib/bootc/kargs.d/x.toml", 'kargs = ["init=/opt/x"]\n'),
+    ),
+    "a generator of this start": ("generator", copy("/run/systemd/system-generators/x")),
+    "a temporary file's path with an escape": replaced('L+ "/usr/bin/\\x6bubelet" - - - - /opt/x'),
+    "a temporary file's path with a backslash, as systemd 219 reads it": replaced(
+        "L+ /usr/bin/\\kubelet - - - - /opt/x"
+    ),
+    "a temporary file's path with a specifier": replaced("f+ %S/kubelet/config.yaml - - - - x"),
+    "a temporary file's path with a specifier that is not known": replaced("L+ /usr/%M/kubelet - - - - /opt/x"),
+    "a unit by a temporary file": replaced("L+ /run/systemd/system/x.service - - - - /opt/x.service"),
+    "a crontab by a temporary file": replaced("f+ /etc/crontab - - - - @reboot\\x20root\\x20/opt/x"),
+    "a program's mode by a temporary file": replaced("z /usr/bin/kubelet 0777 - - -"),
+    "a program's owner by a temporary file": replaced("Z /usr/bin - joe"),
     "what changes in an extension's place": ("extension", file("/var/lib/extensions.mutable/usr/bin/x", "x")),
 }
 
@@ -136,6 +180,7 @@ def test_what_may_start_something_else_is_unknown(how: str, tree: Tree) -> None:
         ("/etc/environment", "LD_PRELOAD=/opt/x.so\n"),
         ("/etc/environment", 'export LD_AUDIT="/opt/x.so"\n'),
         ("/etc/security/pam_env.conf", "LD_PRELOAD DEFAULT=/opt/x.so\n"),
+        ("/usr/lib/environment.d/x.conf", "LD_PRELOAD=/opt/x.so\n"),
     ],
 )
 def test_what_every_session_preloads_fails(path: str, text: str, tree: Tree) -> None:
@@ -159,6 +204,19 @@ ORDINARY: dict[str, Change] = {
     "an application's credential": file("/etc/credstore/web.password", "x"),
     "an application's libraries": file("/etc/environment", "LD_LIBRARY_PATH=/opt/oracle/lib\nLANG=C.UTF-8\n"),
     "a binary file": file("/etc/x.db", "\0/opt/plain/agent\0"),
+    "the vendor's temporary files": file(
+        "/usr/lib/tmpfiles.d/x.conf",
+        # Of systemd, dracut, polkit and cronie.
+        "z /run/log/journal 2755 root systemd-journal - -\na+ /var/log/journal/%m - - - - d:group:adm:r-x\n"
+        "d /run/systemd/seats 0755 root root -\nL /var/run - - - - ../run\nr! /etc/passwd.lock\n"
+        'R! /tmp/systemd-private-*\nf+! /run/nologin 0644 - - - "System is booting up. See pam_nologin(8)."\n',
+    ),
+    "a file system in memory for /run": file("/etc/fstab", "tmpfs /run tmpfs mode=755 0 0\n"),
+    "links to files elsewhere": all_of(
+        lambda t: link(t, "/etc/mtab", "../proc/self/mounts"),
+        lambda t: link(t, "/etc/localtime", "../usr/bin/kubelet"),
+        lambda t: link(t, "/etc/all", "/opt"),
+    ),
     "usual options": options(
         "crashkernel=auto rd.lvm.lv=rhel/root mount.usrflags=ro systemd.unified_cgroup_hierarchy=1"
     ),

@@ -4,22 +4,20 @@ import posixpath
 import re
 from typing import Iterator, Optional, Tuple
 
+from ... import systemd
 from ...result import UNKNOWN, Result
 from .. import variables
 from .programs import Programs
 from .results import result
 
 PLACES = (
-    *(
-        "/etc/ld.so.preload",
-        "/etc/ld.so.cache",
-        "/etc/systemd/system",
-        "/etc/systemd/system.conf.d",
-        "/etc/sysconfig/kubelet",
-    ),
-    *("/usr/lib/systemd/system", "/usr/local/lib/systemd/system", "/etc/containerd", "/opt/containerd", "/etc/cni"),
+    *systemd.SEARCH_PATH,
+    *("/etc/systemd/system.conf", "/etc/systemd/system.conf.d", "/etc/sysconfig/kubelet", "/etc/default/kubelet"),
+    *("/etc/ld.so.preload", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"),
+    *("/etc/containerd", "/opt/containerd", "/etc/cni", "/usr/libexec/kubernetes"),
     *("/opt/cni", "/opt/nri", "/etc/kubernetes", "/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env"),
-    *("/etc/cron.d", "/etc/rc.d", "/etc/init.d", "/var/lib/containerd/plugins"),
+    *("/etc/crontab", "/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"),
+    *("/var/spool/cron", "/etc/rc.local", "/etc/rc.d", "/etc/init.d", "/var/lib/containerd/plugins"),
 )
 """What the loader, systemd, containerd and the kubelet read when they start."""
 BINARY_FORMATS = "/proc/sys/fs/binfmt_misc/"

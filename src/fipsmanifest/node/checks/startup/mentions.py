@@ -1,22 +1,34 @@
-"""Files of /etc and /usr/local/etc that name another build of a component, whatever reads them.
+"""Files of configuration that name another build of a component, or lead to one, whatever reads them.
 
 Many programs start others that their configuration names, and no list of them is whole. In a tree at rest, a file that
 names such a build is a doubt; on a running node the processes are compared, whatever started them.
 """
 
+import contextlib
 import errno
 import os
 import posixpath
 import re
 import stat
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Set, Tuple
 
 from ... import tree
 from ...result import FAIL, UNKNOWN, Node, Result
 from .programs import OTHER, Programs
 from .results import result
 
-_DIRECTORIES = ("/etc", "/usr/local/etc")
+_DIRECTORIES = (
+    *("/etc", "/usr/local/etc"),
+    # Of the same kind as below /etc, where packages bring it or a service makes it: hooks of OCI runtimes
+    # (oci-hooks(5)) and devices (Container Device Interface), polkit(8), kernel-install(8), dracut(8), dnf(8), rpm(8).
+    *("/usr/share/containers", "/usr/local/share/containers", "/run/containers/oci", "/run/cdi", "/var/run/cdi"),
+    *("/usr/share/polkit-1", "/usr/local/share/polkit-1", "/run/polkit-1", "/usr/lib/kernel", "/usr/lib/dracut"),
+    *("/usr/lib/yum-plugins", "/usr/share/yum-plugins", "/usr/lib/rpm", "/usr/lib/NetworkManager"),
+    *("/run/NetworkManager", "/usr/lib/networkd-dispatcher", "/usr/share/dbus-1/services", "/usr/lib/dnf-plugins"),
+    *("/usr/lib/binfmt.d", "/usr/local/lib/binfmt.d", "/usr/lib/tmpfiles.d", "/usr/local/lib/tmpfiles.d"),
+)
+_OF_PYTHON = ("/usr/lib", "/usr/lib64")
+_PLUGINS = "site-packages/dnf-plugins"  # of each version of Python
 # What lists files of the node and starts none: SELinux' labels, certificates, rules of integrity checks; and units.
 _LISTS = frozenset(
     ("/etc/selinux", "/etc/pki", "/etc/ssl", "/etc/fapolicyd", "/etc/aide.conf", "/etc/audit/rules.d", "/etc/tripwire")
@@ -59,7 +71,8 @@ def check(node: Node, programs: Programs, found: Sequence[Result]) -> List[Resul
                 seen[word] = _build(programs, word)
             shown = word.decode("utf-8", "backslashreplace") if seen[word] else ""
             if shown and path not in judged and shown not in told:
-                actual = "names {}, another build of {}".format(shown, seen[word])
+                verb = "leads to" if shown == path else "names"
+                actual = "{} {}, another build of {}".format(verb, shown, seen[word])
                 results.append(result(path, UNKNOWN, None, actual, "other-build", path, _ADVICE, component=seen[word]))
                 break
     return results
@@ -74,8 +87,12 @@ def _build(programs: Programs, word: bytes) -> str:
 
 
 def _texts(node: Node, results: List[Result]) -> Iterator[Tuple[str, bytes]]:
-    """Return the text files of configuration with their content, up to the limits on them."""
-    waiting, files, left = [(one, 0) for one in _DIRECTORIES], 0, _MAX_TOTAL
+    """Return the text files of configuration with their content, and programs among them with their own path.
+
+    They end with the limits on them.
+    """
+    waiting, files, left = [(one, 0) for one in _directories(node)], 0, _MAX_TOTAL
+    seen: Set[bytes] = set()
     while waiting:
         directory, depth = waiting.pop()
         try:
@@ -88,21 +105,34 @@ def _texts(node: Node, results: List[Result]) -> Iterator[Tuple[str, bytes]]:
             if path in _LISTS:
                 continue
             try:
-                # A link leads to a file that is read itself, or to one elsewhere that others read.
-                place = tree.resolve(node.root, path, follow_last=False)
+                place = tree.resolve(node.root, path)
                 status = os.lstat(place)
+                is_link = place != tree.resolve(node.root, path, follow_last=False)
             except OSError:
                 continue
-            if stat.S_ISDIR(status.st_mode) and depth < _MAX_DEPTH:
+            # A link to a directory may lead to the whole node.
+            if stat.S_ISDIR(status.st_mode) and depth < _MAX_DEPTH and not is_link:
                 waiting.append((path, depth + 1))
-            elif stat.S_ISREG(status.st_mode) and status.st_size:
+            elif stat.S_ISREG(status.st_mode) and status.st_size and place not in seen:
+                seen.add(place)
                 files, left = files + 1, left - min(status.st_size, _MAX_SIZE)
                 if files > _MAX_FILES or left < 0:
                     results.append(_too_many(_DIRECTORIES[0]))
                     return
                 content = _read(place)
-                if b"\0" not in content[:1024]:
+                if content.startswith(b"\x7fELF"):
+                    yield path, os.fsencode(path)
+                elif b"\0" not in content[:1024]:
                     yield path, content
+
+
+def _directories(node: Node) -> Iterator[str]:
+    yield from _DIRECTORIES
+    for base in _OF_PYTHON:
+        with contextlib.suppress(OSError):
+            for name in tree.list_names(node.root, base):
+                if name.startswith("python"):
+                    yield posixpath.join(base, name, _PLUGINS)
 
 
 def _read(place: bytes) -> bytes:

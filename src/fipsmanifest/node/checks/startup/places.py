@@ -6,6 +6,7 @@ import re
 from typing import Iterator, List, Sequence, Tuple
 
 from ....trust.text import visible
+from ... import systemd
 from ...result import FAIL, UNKNOWN, Node, Result
 from ..platform import architecture_of
 from .changes import BINARY_FORMATS, PLACES
@@ -19,6 +20,11 @@ _COPIES = re.compile(r"(?:\A|,)(?:r?bind|lowerdir=[^,]*|upperdir=[^,]*|loop(?:=[
 _STACKED = ("overlay", "fuse", "fuseblk", "tmpfs", "ramfs", "aufs", "squashfs", "erofs", "9p")
 _TMPFILES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 _REPLACES = ("L", "C", "f", "F", "w", "r", "R", "p", "b", "c", "D")  # tmpfiles.d(5)
+_PERMITS = ("z", "Z", "m", "a", "A")  # modes, owners and access control lists
+_FIELDS = 5  # type, path, mode, user, group
+_OWNERS = ("", "-", "root", "0", ":root")
+_WRITABLE = re.compile(r"[~:]*[0-7]*(?:[2367][0-7]|[2367])\Z")  # by the group, or by all
+_SPECIFIER = re.compile(r"%[A-Za-z]")
 _LINE = "Remove the line: it may put another file into the program's place."
 _CREDENTIALS = tuple(base + "/credstore" + kind for base in ("/etc", "/run", "/usr/lib") for kind in ("", ".encrypted"))
 _CONFIGURING = re.compile(r"(?:fstab|import|sysctl|systemd|tmpfiles|udev)\.")
@@ -77,11 +83,13 @@ def _covered(directory: str, programs: Programs) -> str:
 def _configured(directory: str, programs: Programs, replaces: bool) -> str:
     """Return a place of what is read before anything starts that is at or above ``directory``; empty for none.
 
-    Where ``replaces`` says that what is at ``directory`` is not seen any more, a place below it counts as well.
+    Where ``replaces`` says that what is at ``directory`` is not seen any more, a place below it counts as well; what is
+    below /run is new at each start in any case.
     """
     for where in (posixpath.normpath(directory), programs.node_files.resolved(directory)):
         for place in PLACES:
-            if where == place or where.startswith(place + "/") or (replaces and place.startswith(where + "/")):
+            below = place.startswith(where + "/") and not place.startswith("/run/")
+            if where == place or where.startswith(place + "/") or (replaces and below):
                 return place
     return ""
 
@@ -89,7 +97,7 @@ def _configured(directory: str, programs: Programs, replaces: bool) -> str:
 def _judge_tmpfiles(node: Node, programs: Programs, results: List[Result]) -> Iterator[Result]:
     for path, text in _configurations(node, _TMPFILES, results):
         for line in text.splitlines():
-            fields = [one.strip("'\"") for one in line.split(None, 2)[:2]]
+            fields = _fields(line)
             # Some of the kernel's settings name a program that it starts.
             for one in programs.builds_in(line) if fields[:1] and fields[0][:1] == "w" else ():
                 yield result(path, FAIL, None, one.shown, "other-build", path, _LINE, component=one.component)
@@ -97,9 +105,34 @@ def _judge_tmpfiles(node: Node, programs: Programs, results: List[Result]) -> It
             if len(fields) > 1 and fields[0][:1] in _REPLACES:
                 covered = _covered(fields[1], programs) or _configured(fields[1], programs, fields[0][:1] == "L")
                 covered = covered or (fields[1] if fields[1].startswith(BINARY_FORMATS) else "")
+            elif len(fields) > 1 and fields[0][:1] in _PERMITS and _opens(fields):
+                covered = _covered(fields[1], programs)
             if covered:
                 actual = "{} {} changes {}".format(fields[0], fields[1], covered)
                 yield result(path, UNKNOWN, None, actual, "replaced-at-start", path, _LINE)
+
+
+def _fields(line: str) -> List[str]:
+    """Return a line of tmpfiles.d without its age and argument, as `systemd.split` and `systemd.expand` read it.
+
+    A specifier whose value is not known fits anything.
+    """
+    fields: List[str] = []
+    try:
+        rest = line.strip()
+        while rest and len(fields) < _FIELDS:
+            field, rest = systemd.first_word(rest)
+            fields.append(field)
+    except systemd.Malformed:
+        # Version 219 removes a backslash where later ones refuse the line.
+        fields = re.sub(r"[\\\"']", "", line).split()[:_FIELDS]
+    return fields[:1] + [_SPECIFIER.sub("*", systemd.expand(one, "tmpfiles")[0]) for one in fields[1:]]
+
+
+def _opens(fields: Sequence[str]) -> bool:
+    """Return whether a line of tmpfiles.d lets others than root write."""
+    mode, owner = [*fields[2:4], "", ""][:2]
+    return fields[0][:1] in ("a", "A") or owner not in _OWNERS or _WRITABLE.match(mode) is not None
 
 
 def _judge_credentials(node: Node, results: List[Result]) -> Iterator[Result]:

@@ -26,7 +26,8 @@ _FILES = (
     ),
     *("/sbin/ifup-local", "/sbin/ifup-pre-local"),
     *("/root/.bashrc", "/root/.bash_profile", "/root/.bash_login", "/root/.profile"),
-    *("/sbin/init", "/etc/logrotate.conf", "/etc/rsyslog.conf", "/etc/sysctl.conf", "/etc/xinetd.conf"),
+    *("/sbin/init", "/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/bin/systemd"),
+    *("/etc/logrotate.conf", "/etc/rsyslog.conf", "/etc/sysctl.conf", "/etc/xinetd.conf"),
     # Once an instance and, of some of their modules, at each start (cloud-init's "bootcmd").
     *("/etc/cloud/cloud.cfg", "/var/lib/cloud/instance/cloud-config.txt", "/var/lib/cloud/instance/user-data.txt"),
     "/var/lib/cloud/instance/vendor-cloud-config.txt",
@@ -47,6 +48,11 @@ _UDEV_PROGRAMS = "/usr/lib/udev /lib/udev"  # where rules have programs without 
 _USER_UNITS: Tuple[str, ...] = ("/etc/systemd/user", "/etc/xdg/systemd/user", "/run/systemd/user")
 _USER_UNITS += ("/usr/local/lib/systemd/user", "/usr/lib/systemd/user", "/lib/systemd/user")
 _USER_UNITS += ("/usr/local/share/systemd/user", "/usr/share/systemd/user")
+_ADMINISTRATORS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd")
+_VENDORS = ("/usr/lib/systemd", "/lib/systemd")
+_USER_GENERATORS = tuple(
+    "{}/user-{}generators".format(base, kind) for base in (*_ADMINISTRATORS, *_VENDORS) for kind in ("", "environment-")
+)
 # What systemd-sysv-generator(8) makes units of: links in these directories may lead anywhere.
 _RUN_LEVELS = tuple("/etc/rc{}{}.d".format(base, level) for base in ("", ".d/rc") for level in "S0123456")
 _DIRECTORIES = (
@@ -55,6 +61,7 @@ _DIRECTORIES = (
     # systemd of a user who may linger without a session (user@.service(5), loginctl(1)).
     *(
         *_USER_UNITS,
+        *_USER_GENERATORS,
         "/root/.config/systemd/user",
         "/root/.config/systemd/user.control",
         "/root/.local/share/systemd/user",
@@ -86,19 +93,16 @@ _KNOWN_GENERATOR = re.compile(
     r"|selinux-autorelabel|zram|bootc-systemd|kdump-dep|rdma-ndd|ostree|snapd|[0-9]+-flatpak|[0-9]+-podman)"
     r"(?:-generator)?(?:\.sh)?)\Z"
 )
-_ADMINISTRATORS = ("/etc/systemd", "/usr/local/lib/systemd")
-_VENDORS = ("/usr/lib/systemd", "/lib/systemd")
 _EXTENSIONS = (
     *("/etc/extensions", "/run/extensions", "/var/lib/extensions", "/usr/lib/extensions"),
     "/var/lib/extensions.mutable",
     *("/run/confexts", "/var/lib/confexts", "/usr/lib/confexts", "/usr/local/lib/confexts"),
 )
-_COMMAND_LINES = (
-    *("/etc/default/grub", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline"),
-    *("/boot/grub2/grubenv", "/boot/grub2/grub.cfg"),
-)
+_COMMAND_LINES = (*("/etc/default/grub", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline"),)
+# GRUB's menu, and what it takes in (41_custom, 01_users).
+_MENUS = ("grub.cfg", "grubenv", "custom.cfg", "user.cfg")
 # Of the boot loader, and of its directory for each vendor.
-_ENTRIES = ("/boot/loader/entries", "/boot/efi/loader/entries", "/efi/loader/entries")
+_ENTRIES = ("/boot/loader/entries", "/boot/efi/loader/entries", "/efi/loader/entries", "/usr/lib/bootc/kargs.d")
 _LOADERS = "/boot/efi/EFI"
 _SET = re.compile(r"\bsystemd\.setenv=\"?([A-Za-z_][A-Za-z0-9_]*)=([^\s\"]*)")  # kernel-command-line(7)
 # Without a dot in its name, what the kernel does not know becomes a variable of the first process.
@@ -113,6 +117,8 @@ _STARTS = re.compile(
 )
 _INIT = ("/sbin/init", "/usr/sbin/init", "/bin/systemd", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/init")
 _SESSIONS = ("/etc/environment", "/etc/security/pam_env.conf")
+# Of what users' systemd starts (environment.d(5)).
+_OF_USERS = tuple(base + "/environment.d" for base in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
 _OF_SESSION = re.compile(r"(?m)^[ \t]*(?:export[ \t]+)?([A-Z_]+)(?:=|[ \t]+(?:DEFAULT|OVERRIDE)=)(\S+)")
 _MAX_FILES = 1000
 _MAX_SIZE = 256 * 1024
@@ -224,8 +230,8 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
 def _judge_command_lines(node: Node, programs: Programs) -> Iterator[Result]:
     """Judge what a kernel command line starts, and the variables that it gives to everything that systemd starts."""
     paths = [posixpath.join(one, name) for one in _ENTRIES for name in list_names(node, one, [])[:_MAX_FILES]]
-    for name in list_names(node, _LOADERS, [])[:_MAX_FILES]:
-        paths += [posixpath.join(_LOADERS, name, one) for one in ("grub.cfg", "grubenv")]
+    loaders = [posixpath.join(_LOADERS, name) for name in list_names(node, _LOADERS, [])[:_MAX_FILES]]
+    paths += [posixpath.join(directory, one) for directory in ("/boot/grub2", *loaders) for one in _MENUS]
     for path in [*_COMMAND_LINES, *paths, *(["/proc/cmdline"] if node.live else [])]:
         # Whether a boot loader can be read is for the check of the FIPS mode to say.
         text = read_text(node, path, [])
@@ -243,8 +249,9 @@ def _judge_command_lines(node: Node, programs: Programs) -> Iterator[Result]:
 
 
 def _judge_sessions(node: Node, programs: Programs) -> Iterator[Result]:
-    """Judge the variables that PAM gives to every session, from which kubeadm is started (pam_env(8))."""
-    for path in _SESSIONS:
+    """Judge the variables of every session, from which kubeadm is started (pam_env(8)), and of users' systemd."""
+    of_users = [posixpath.join(one, name) for one in _OF_USERS for name in list_names(node, one, [])[:_MAX_FILES]]
+    for path in [*_SESSIONS, *of_users]:
         for name, value in _OF_SESSION.findall(read_text(node, path, [])):
             for one in environment.judge(path, {name: value.strip("\"'")}, path, None, programs):
                 if one.status == FAIL:
