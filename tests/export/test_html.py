@@ -68,6 +68,21 @@ def test_what_is_folded_is_printed(browser: Chromium, pages: dict[str, Path], pi
     browser.call("Emulation.setEmulatedMedia", media="")
 
 
+def test_paper_has_the_colours_of_the_light_page(browser: Chromium, pages: dict[str, Path]) -> None:
+    browser.open(pages["node"], width=DESKTOP, dark=True)
+    colours = """[document.body, document.querySelector('.badge.bad')].map(item => {
+        const style = getComputedStyle(item); return [style.color, style.backgroundColor]})"""
+    scheme = {"name": "prefers-color-scheme", "value": "dark"}
+    browser.call("Emulation.setEmulatedMedia", media="print", features=[scheme])
+    printed = browser.evaluate(colours)
+    browser.call("Emulation.setEmulatedMedia", media="")
+    browser.open(pages["node"], width=DESKTOP, dark=False)
+
+    assert printed == browser.evaluate(colours)
+    (ink, paper), (bad, _) = printed
+    assert paper == "rgb(255, 255, 255)" and bad != ink
+
+
 def test_failures_come_first_and_the_verdict_names_the_scope(browser: Chromium, pages: dict[str, Path]) -> None:
     browser.open(pages["node"], width=DESKTOP, dark=False)
     headings = browser.evaluate("[...document.querySelectorAll('h2')].map(item => item.textContent)")

@@ -166,7 +166,8 @@ def page(title: str, badge: Badge, body: Iterable[str]) -> str:
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--soft:#f4f6f8;--line:#d0d7de;--mute:#57606a;
 --good:#116329;--bad:#a40e26;--open:#7a4b00}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#15181c;--soft:#1f242b;--line:#3d444d;--mute:#9da7b3;
+@media screen and (prefers-color-scheme:dark){
+:root{--ink:#e6edf3;--paper:#15181c;--soft:#1f242b;--line:#3d444d;--mute:#9da7b3;
 --good:#7ee787;--bad:#ff9492;--open:#f0b72f}}
 *{box-sizing:border-box}
 body{margin:0 auto;padding:1.5rem;max-width:80rem;color:var(--ink);background:var(--paper);
@@ -191,8 +192,8 @@ tr{border-bottom:1px solid var(--line);padding:.5rem 0}
 td{border:0;padding:.1rem 0;display:grid;grid-template-columns:7rem 1fr;gap:.5rem}
 td::before{content:attr(data-head);color:var(--mute)}}
 @media print{
-:root{--ink:#000;--paper:#fff;--soft:#fff;--line:#999;--mute:#333;--good:#000;--bad:#000;--open:#000}
-body{max-width:none;padding:0;font-size:9.5pt}
+:root{color-scheme:light;--line:#999}
+body{max-width:none;padding:0;font-size:9.5pt}td{min-width:5rem}
 details::details-content{content-visibility:visible;display:block}
 summary{display:none}tr{break-inside:avoid}h2{break-after:avoid}.facts+p{break-before:avoid}}
 """
