@@ -12,6 +12,7 @@ from fipsmanifest.errors import NotTrusted
 from fipsmanifest.model.definition_file import load
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.sign import cosign
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.workflows.bundle import Parts, ReleaseBundle, from_bucket, pack
@@ -64,6 +65,24 @@ def test_a_pointer_that_was_put_back_is_not_followed(tmp_path: Path, release_key
     if removed:
         (below / "2/manifest-rhel8.json.asc").unlink()
     with pytest.raises(NotTrusted, match="has serial 1, and serial 2 is published") as caught:
+        from_bucket(load(RHEL8), bucket, release_key.consumer)
+    assert caught.value.reason == "rolled-back"
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_pointers_to_an_older_tool_are_not_followed(tmp_path: Path, release_key: ReleaseKey, removed: bool) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish(wanted_release(release_key), bucket, release_key.consumer)
+    # A newer tool has other keys, for example one fewer: the manifests stay as they are.
+    publish(PublishRequest((), wanted_tool(release_key, "0.2.0")), bucket, release_key.consumer)
+    assert from_bucket(load(RHEL8), bucket, release_key.consumer).version == "0.2.0"
+
+    tool = tmp_path / "bucket/tool"
+    for suffix in ("", ".sha256", ".asc"):
+        (tool / f"dkp-fips-tool{suffix}").write_bytes((tool / f"0.1.0/dkp-fips-tool{suffix}").read_bytes())
+        if removed:
+            (tool / f"0.2.0/dkp-fips-tool{suffix}").unlink()
+    with pytest.raises(NotTrusted, match=r"has version 0\.1\.0, and version 0\.2\.0 is published") as caught:
         from_bucket(load(RHEL8), bucket, release_key.consumer)
     assert caught.value.reason == "rolled-back"
 

@@ -16,6 +16,7 @@ from ..model.identity import ManifestId
 from ..publish import bundles, layout
 from ..publish.bucket import Bucket
 from ..publish.consumer import Consumer, read_tool
+from ..publish.layout import ToolKey
 from ..publish.snapshot import missed
 from ..sign.cosign import PublicKey
 from ..sign.sigstore import SUFFIX
@@ -82,35 +83,44 @@ def from_work(definition: Definition, work: Workspace) -> Parts:
 
 
 def from_bucket(definition: Definition, bucket: Bucket, consumer: Consumer) -> Parts:
-    """Return the newest published manifest and its tool.
+    """Return the newest published manifest and the newest tool.
 
-    Raises `Incomplete` if an object does not exist, and `NotTrusted` for the manifest, also if its pointer is not that
-    of the highest serial which the bucket has or had.
+    Raises `Incomplete` if an object does not exist, and `NotTrusted` for the manifest, also if a pointer is not that of
+    the highest serial or version which the bucket has or had.
     """
-    manifest = _get(bucket, layout.pointer(definition.id.release))
+    release = definition.id.release
+    manifest = _get(bucket, layout.pointer(release))
     # Those beside pointers may be of the objects before them.
     serial = consumer.manifest(manifest).manifest["serial"]
-    _require_newest(definition, serial, bucket, consumer)
-    sidecar = layout.read_sidecar(_get(bucket, layout.tool(None, ".sha256")))
-    tool, signature = (_get(bucket, layout.tool(sidecar.version, suffix)) for suffix in ("", ".asc"))
-    signed = (layout.manifest(definition.id.release.issue(serial)), layout.tool(sidecar.version))
+    version = layout.read_sidecar(_get(bucket, layout.tool(None, ".sha256"))).version
+    published = _published(bucket, consumer)
+    serials = [key.serial for key in published if isinstance(key, ManifestId) and key.release == release]
+    if serial < max(serials, default=0):
+        raise _rolled_back(bucket, layout.pointer(release), f"serial {serial}", f"serial {max(serials)}")
+    # A tool's program is written after its other files.
+    tools = [key.version for key in published if isinstance(key, ToolKey) and key.version and not key.suffix]
+    newest = max(tools, key=layout.version_order, default=version)
+    if layout.version_order(version) < layout.version_order(newest):
+        raise _rolled_back(bucket, layout.tool(None, ".sha256"), f"version {version}", f"version {newest}")
+    tool, signature = (_get(bucket, layout.tool(version, suffix)) for suffix in ("", ".asc"))
+    signed = (layout.manifest(release.issue(serial)), layout.tool(version))
     found = (bucket.get(layout.sigstore(key)) for key in signed)
-    return Parts(manifest, tool, signature, sidecar.version, *(stored.data if stored else None for stored in found))
+    return Parts(manifest, tool, signature, version, *(stored.data if stored else None for stored in found))
 
 
-def _require_newest(definition: Definition, serial: int, bucket: Bucket, consumer: Consumer) -> None:
-    """Raise `NotTrusted` if the bucket has, or lost, a higher serial than that of its pointer."""
+def _published(bucket: Bucket, consumer: Consumer) -> list[object]:
+    """Return what the bucket has, or lost, by the keys; what was withdrawn is not missed."""
     keys = {entry.key for entry in bucket.list(layout.ROOT)}
     gone, withdrawn = missed(bucket.get(layout.INDEX_JSON), keys, consumer)
-    parsed = map(layout.read_key, {*keys, *gone} - set(withdrawn))
-    release = definition.id.release
-    highest = max((key.serial for key in parsed if isinstance(key, ManifestId) and key.release == release), default=0)
-    if serial < highest:
-        raise NotTrusted(
-            f"{layout.pointer(release)} in {bucket.describe()} has serial {serial}, and serial {highest} is published.",
-            "Run `fipsmanifest audit` on the bucket; the next publication moves the pointer.",
-            reason="rolled-back",
-        )
+    return [parsed for key in {*keys, *gone} - set(withdrawn) if (parsed := layout.read_key(key)) is not None]
+
+
+def _rolled_back(bucket: Bucket, pointer: str, served: str, published: str) -> NotTrusted:
+    return NotTrusted(
+        f"{pointer} in {bucket.describe()} has {served}, and {published} is published.",
+        "Run `fipsmanifest audit` on the bucket; the next publication moves the pointer.",
+        reason="rolled-back",
+    )
 
 
 def _get(bucket: Bucket, key: str) -> bytes:
