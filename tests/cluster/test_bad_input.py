@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -22,7 +23,7 @@ from fipsmanifest.node.result import UNKNOWN, Result
 from fipsmanifest.progress import SILENT
 from fipsmanifest.workflows import check_cluster
 from tests.cluster.conftest import World
-from tests.cluster.test_lifecycle import valid
+from tests.cluster.test_lifecycle import command, valid
 from tests.support import roots
 from tests.support.fakekubelet import FakeKubelets, Reports, create_nodes, failure, finished, node
 from tests.support.forge import Forge
@@ -74,6 +75,16 @@ def test_an_api_server_that_does_not_answer(tmp_path: Path, world: World) -> Non
 
     with pytest.raises(Incomplete, match=r"certificate of https://127\.0\.0\.1:.* is not trusted"):
         run(world, kubeconfig=path)
+
+
+def test_a_check_that_could_not_be_made_leaves_no_junit_file_of_an_earlier_one(world: World, tmp_path: Path) -> None:
+    (tmp_path / "junit.xml").write_text("<testsuite/>")
+    (tmp_path / "config").write_text("{}")
+
+    words = command(world, "--junit", str(tmp_path / "junit.xml"), "--kubeconfig", str(tmp_path / "config"))
+    done = subprocess.run(words, capture_output=True, timeout=120, check=False)
+
+    assert done.returncode == 2 and not (tmp_path / "junit.xml").exists()
 
 
 def test_a_manifest_that_is_not_trusted_creates_nothing(world: World, tmp_path: Path) -> None:

@@ -55,3 +55,16 @@ def test_a_bucket_without_anything_is_no_pass(release_key: ReleaseKey, tmp_path:
     assert code == 1
     assert set(junit(xml).values()) == {"failure"}
     assert prometheus(text)["fipsmanifest_audit_exit_code", ()] == 1
+
+
+def test_an_audit_that_could_not_be_made_leaves_no_junit_file_of_an_earlier_one(
+    release_key: ReleaseKey, tmp_path: Path
+) -> None:
+    bucket = tmp_path / "bucket"
+    publish(wanted_release(release_key), open_bucket(str(bucket)), release_key.consumer)
+    audit(release_key, bucket, tmp_path)
+
+    nobody = ("s3://bucket", "--endpoint-url", "http://127.0.0.1:9")
+    command.run("audit", *nobody, "--keys", release_key.trust, "--junit", tmp_path / "audit.xml", code=4)
+
+    assert not (tmp_path / "audit.xml").exists()

@@ -70,6 +70,8 @@ def audit(
         summaries.require_file(summary)
     opened = open_bucket(bucket, endpoint_url=endpoint_url)
     consumer = Consumer.trusting(load_trust(str(keys)), public_keys(keys))
+    # The metrics have the time of their audit, so that an old one is known.
+    durable.discard(junit)
     with progressbars.progress(options.session_of(ctx)) as progress:
         done = auditing.audit(opened, consumer, progress, patience=wait)
     # A key has an entry for each of its roles.

@@ -144,6 +144,8 @@ def cluster(
     if dry_run:
         output.write_json(check_cluster.dry_run(request))
         return
+    # The metrics have the time of their check, so that an old one is known.
+    durable.discard(junit)
     with _shown(options.session_of(ctx)) as (progress, on_answer):
         report = check_cluster.check_cluster(request, progress, on_answer)
     code = _write(report, request, junit, metrics, json)

@@ -29,6 +29,7 @@ from ..model.artifact import SkippedPart
 from ..model.finding import ModuleFamily
 from ..oci.registry import parse_reference
 from ..progress import Progress
+from ..state import durable
 from ..workflows import certificates
 from . import options, output, progressbars
 from .findings import JsonRenderer, LiveTableRenderer, MarkdownRenderer, Renderer, TableRenderer
@@ -152,9 +153,11 @@ def inspect(
     )
     gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
+    files: dict[FormatName, Path | None] = {"html": html, "junit": junit, "sarif": sarif}
+    for file in files.values():
+        durable.discard(file)
     with progressbars.progress(options.session_of(ctx)) as bars:
         renderer = _renderer(ctx, table, bars, markdown=markdown, json=json)
-        files: dict[FormatName, Path | None] = {"html": html, "junit": junit, "sarif": sarif}
         renderer = _reporting(renderer, table, files)
         network = _Network(tuple(mirror or ()), ca_bundle, allow_http)
         allowance = replace(DEFAULT_ALLOWANCE, seconds=max_seconds, expanded=max_expanded << 30)

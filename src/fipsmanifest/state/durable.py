@@ -56,6 +56,19 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
         ) from error
 
 
+def discard(path: Path | None) -> None:
+    """Remove a report that an earlier run left, so that it is not taken for that of a run which ends without one.
+
+    Anything but a regular file stays. So does what cannot be removed: `write` then says why.
+    """
+    if path is not None:
+        with contextlib.suppress(OSError):
+            refuse_links(str(path))
+            if stat.S_ISREG(path.lstat().st_mode):
+                path.unlink()
+                _log.debug("removed %s", path)
+
+
 def _is_stream(path: Path) -> bool:
     """Return whether a path is that of a device, FIFO or socket, or of an open file (``/dev/stdout``)."""
     parent = path.parent.resolve()
