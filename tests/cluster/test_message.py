@@ -146,6 +146,17 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "variables from elsewhere": lambda spec: spec["containers"][0].update(envFrom=[{"configMapRef": {"name": "x"}}]),
     "the host's processes": lambda spec: spec.update(hostPID=False),
     "the host's network": lambda spec: spec.pop("hostNetwork"),
+    "the runtime": lambda spec: spec.update(runtimeClassName="kata"),
+    # It could write an ld.so.preload there.
+    "a container that fills /etc": lambda spec: spec.update(
+        initContainers=[{"name": "x", "image": "x", "volumeMounts": [{"name": "etc", "mountPath": "/mnt"}]}]
+    ),
+    "a container beside it that changes /tmp": lambda spec: spec["containers"].insert(
+        0, {"name": "x", "image": "x", "volumeMounts": [{"name": "tmp", "mountPath": "/mnt"}]}
+    ),
+    "a container for debugging that changes /etc": lambda spec: spec.update(
+        ephemeralContainers=[{"name": "x", "image": "x", "volumeMounts": [{"name": "etc", "mountPath": "/etc"}]}]
+    ),
     "its container": lambda spec: spec["containers"][0].update(name="other"),
     "all of it": lambda spec: [spec.pop(key) for key in list(spec) if key != "nodeName"],
 }
@@ -165,7 +176,9 @@ def test_what_admission_adds_beside_it_matters_not() -> None:
     container["env"] += [{"name": name, "value": "x"} for name in ("AWS_REGION", "LDAP_SERVER", "LOCATION")]
     container["volumeMounts"].append({"name": "token", "mountPath": "/var/run/secrets/eks.amazonaws.com"})
     container.update(resources={"limits": {"cpu": "2"}}, image="mirror.local/pause:3.9", imagePullPolicy="Always")
-    one["spec"]["containers"].append({"name": "sidecar", "image": "x"})
+    mounts = [{"name": "token", "mountPath": "/var/run/secrets/eks.amazonaws.com"}]
+    one["spec"]["containers"].append({"name": "sidecar", "image": "x", "volumeMounts": mounts})
+    one["spec"]["initContainers"] = [{"name": "setup", "image": "x", "volumeMounts": mounts}]
     one["spec"]["volumes"].append({"name": "token", "projected": {}})
     one["spec"]["tolerations"] = []
 

@@ -1,6 +1,7 @@
 """What admission made of a run's objects: webhooks and policies may change what a pod starts and what it sees.
 
-What decides neither stays theirs to change: labels, tolerations, resources, further containers, a registry's name.
+What decides neither stays theirs to change: labels, tolerations, resources, further containers with volumes of their
+own, a registry's name.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _VARIABLES = re.compile(
 #: Beside the pod's own mounts, what further ones may not cover.
 _SEEN = ("/proc", "/sys", "/dev", "/bin", "/sbin")
 _MAX_NAME = 100
+#: Each may write to a volume that it mounts, before the pod's own container starts or while it runs.
+_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _STARTED = ("args", "envFrom", "lifecycle")
 
 
@@ -47,7 +50,8 @@ def find_payload_change(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> s
 
 
 def _changes(sent: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("hostPID", "hostNetwork"):
+    # Another runtime class may start the pod in a machine of its own, with another kernel and other processes.
+    for key in ("hostPID", "hostNetwork", "runtimeClassName"):
         if seen.get(key) is not sent.get(key):
             yield key
     own, found = _by(sent.get("containers"), "name").get(CONTAINER, {}), _by(seen.get("containers"), "name")
@@ -57,8 +61,13 @@ def _changes(sent: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[str]:
     yield from (key for key in _STARTED if container.get(key))
     yield from _variables(_by(own.get("env"), "name"), _by(container.get("env"), "name"))
     yield from _mounts(_by(own.get("volumeMounts"), "mountPath"), _by(container.get("volumeMounts"), "mountPath"))
-    volumes = _by(seen.get("volumes"), "name")
-    for name, volume in _by(sent.get("volumes"), "name").items():
+    volumes, ours = _by(seen.get("volumes"), "name"), _by(sent.get("volumes"), "name")
+    for kind in _CONTAINERS:
+        for name, other in _by(seen.get(kind), "name").items():
+            if (kind, name) != ("containers", CONTAINER):
+                shared = ours.keys() & _by(other.get("volumeMounts"), "name").keys()
+                yield from (f"container {name} with the volume {volume}" for volume in sorted(shared))
+    for name, volume in ours.items():
         if not _has(volumes.get(name), volume):
             yield f"volume {name}"
 
