@@ -333,7 +333,15 @@ class TestToldByTheRuntime:
         monkeypatch.setattr(helper, "find", lambda name: path if name == "crictl" else None)
         known = of([listed(layout)])
         nothing = snapshots.Snapshots(b"", {}, None)
-        return containers._told(Node("/nowhere", True, "control-plane"), known, nothing, {}, {})
+        return containers._told(Node(str(Path(path).parent), True, "control-plane"), known, nothing, {}, {})
+
+    @pytest.fixture(autouse=True)
+    def socket(self, tmp_path: Path) -> Path:
+        """Where containerd would listen: `program` answers in its place."""
+        place = tmp_path / "run/containerd/containerd.sock"
+        place.parent.mkdir(parents=True)
+        place.touch()
+        return place
 
     @pytest.mark.parametrize(
         ("reference", "name", "expected"),
@@ -392,6 +400,18 @@ class TestToldByTheRuntime:
 
         assert [result.status for result in found] == ["unknown"]
         assert re.search(told, str(found[0].actual))
+
+    def test_without_the_runtimes_socket_nothing_is_asked(
+        self, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, socket: Path
+    ) -> None:
+        # ctr waits for it, up to the limit.
+        socket.unlink()
+
+        found = self.ask(monkeypatch, program(tmp_path, f"touch {tmp_path}/asked\n"), layout)
+
+        assert [result.status for result in found] == ["unknown"]
+        assert found[0].actual == f"does not find {socket}"
+        assert not (tmp_path / "asked").exists()
 
     @pytest.mark.parametrize("version", PS)
     @pytest.mark.parametrize("by", ["reference", "digest"])

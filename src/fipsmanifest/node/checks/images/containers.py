@@ -213,6 +213,8 @@ def _told(
         return []
     socket = os.path.join(node.root, _SOCKET)
     try:
+        if not os.path.exists(socket):  # where there is none, ctr waits for it to be made
+            raise helper.HelperFailed("does not find {}".format(socket))
         running = _by_crictl(program, socket) if program.endswith("crictl") else _by_ctr(program, socket)
     except (helper.HelperFailed, ValueError, TypeError, AttributeError, RecursionError) as error:
         told = str(error) if isinstance(error, helper.HelperFailed) else "gives no list that can be read"
