@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import random
@@ -144,6 +145,24 @@ def test_a_schedule_for_kubernetes_1_21_and_later_has_the_cron_job_that_is_left_
     assert job["apiVersion"] == "batch/v1"
 
 
+def test_a_schedule_carries_every_manifest_whatever_their_files_are_called(
+    world: World, trusted: Forge, tmp_path: Path
+) -> None:
+    content, paths = roots.make(tmp_path / "root"), []
+    for serial in (1, 2, 3):
+        path = tmp_path / str(serial) / ("manifest-3.asc" if serial == 1 else "manifest-rhel8.json.asc")
+        path.parent.mkdir()
+        path.write_bytes(trusted.clearsign(roots.payload_of({**content, "serial": serial, "reason": "again"})))
+        paths.append(str(path))
+    items = scheduled(replace(world, request=replace(world.request, manifests=tuple(paths))))
+
+    (stored,) = (one["binaryData"] for one in items if one["metadata"]["name"] == "fipsmanifest-check-manifests")
+    assert {base64.b64decode(one) for one in stored.values()} == {Path(path).read_bytes() for path in paths}
+    (job,) = (item for item in items if item["kind"] == "CronJob")
+    words = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert {Path(word).name for word in words if word.startswith("/config/manifests/")} == set(stored)
+
+
 def scheduled(world: World) -> list[dict[str, Any]]:
     """Return what --print-cronjob prints."""
     options = ["--print-cronjob", "--cronjob-image", "registry.example/fipsmanifest:1", "--role", "worker"]
@@ -177,8 +196,21 @@ def test_a_tool_that_is_not_signed_is_refused(world: World, tmp_path: Path) -> N
         check_cluster.prepare(replace(world.request, tool=Path(world.request.manifests[0])))
 
 
+SCHEDULED = ("--print-cronjob", "--cronjob-image", "registry.example/fipsmanifest:1")
+IGNORED = (
+    *([*SCHEDULED, *ignored] for ignored in (["--junit", "x"], ["--metrics", "x"], ["--keep"], ["--dry-run"])),
+    *(["--dry-run", *ignored] for ignored in (["--report-dir", "x"], ["--junit", "x"], ["--output-configmap", "x"])),
+)
+
+
 def test_options_that_would_be_ignored_or_mean_nothing_are_usage_errors(world: World) -> None:
-    for options in (["--role", "master"], ["--timeout", "soon"], ["--schedule", "@daily"], ["--print-cronjob"]):
+    for options in (
+        ["--role", "master"],
+        ["--timeout", "soon"],
+        ["--schedule", "@daily"],
+        ["--print-cronjob"],
+        *IGNORED,
+    ):
         done = subprocess.run(command(world, *options), capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2, (options, done.stderr)
 

@@ -22,6 +22,11 @@ from . import completion, options, output, progressbars
 if TYPE_CHECKING:
     from ..workflows.check_cluster import OnAnswer, Request
 
+#: Options that only a check itself uses; parameter -> option.
+_OF_A_RUN = {"report_dir": "--report-dir", "junit": "--junit", "metrics": "--metrics", "keep": "--keep"}
+#: Those that a scheduled check takes over, and a dry run ignores.
+_OF_A_RESULT = {"output_configmap": "--output-configmap", "open_reports": "--open-reports"}
+
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -136,12 +141,14 @@ def cluster(
     if print_cronjob:
         if cronjob_image is None:
             raise UsageError("--print-cronjob needs --cronjob-image.", "Name an image with fipsmanifest[cluster].")
+        options.refuse_ignored(ctx, {**_OF_A_RUN, "dry_run": "--dry-run"}, "with --print-cronjob")
         output.write_json(check_cluster.scheduled(request, cronjob_image, schedule, _given(ctx)))
         return
     options.refuse_ignored(
         ctx, {"cronjob_image": "--cronjob-image", "schedule": "--schedule"}, "without --print-cronjob"
     )
     if dry_run:
+        options.refuse_ignored(ctx, _OF_A_RUN | _OF_A_RESULT, "with --dry-run")
         output.write_json(check_cluster.dry_run(request))
         return
     # The metrics have the time of their check, so that an old one is known.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,19 +50,19 @@ class Payload:
 
 
 def make_payload(tool: bytes, manifests: Sequence[tuple[str, bytes]]) -> Payload:
-    """Return the payload for a tool and signed manifests, each with its name.
+    """Return the payload for a tool and signed manifests, each with its path or address.
 
     The same bytes given twice are taken once. Raises `UsageError` for more manifests or bytes than ConfigMaps should
     carry.
     """
-    manifests = list({data: (name, data) for name, data in reversed(manifests)}.values())[::-1]
-    if len(manifests) > MAX_MANIFESTS:
+    files = named(manifests)
+    if len(files) > MAX_MANIFESTS:
         raise UsageError(
-            f"{len(manifests)} manifests are given; one check takes at most {MAX_MANIFESTS}.",
+            f"{len(files)} manifests are given; one check takes at most {MAX_MANIFESTS}.",
             "Check the nodes in parts, with --selector.",
         )
-    names = _names([name for name, _ in manifests])
-    files = list(zip(names, (data for _, data in manifests), strict=True))
+    names = tuple(name for name, _ in files)
+    digests = frozenset(hashlib.sha256(data).hexdigest() for _, data in files)
     packed = len(tool) + sum(len(data) for _, data in files) > MAX_PART
     if packed:
         files = [piece for name, data in files for piece in _pieces(f"{name}.gz", gzip.compress(data, 9, mtime=0))]
@@ -71,18 +72,21 @@ def make_payload(tool: bytes, manifests: Sequence[tuple[str, bytes]]) -> Payload
             f"The manifests need {len(parts)} ConfigMaps even when packed; a check uses at most {MAX_PARTS}.",
             "Name fewer manifests, or check the nodes in parts, with --selector.",
         )
-    digests = frozenset(hashlib.sha256(data).hexdigest() for _, data in manifests)
     return Payload(parts, names, digests, hashlib.sha256(tool).hexdigest(), packed)
 
 
-def _names(given: Sequence[str]) -> tuple[str, ...]:
-    """Return a name for each manifest that the API and a shell take, no two alike."""
+def named(manifests: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Return manifests, given by path or address, each with a name that the API and a shell take, no two alike.
+
+    The same bytes given twice are taken once.
+    """
     names: list[str] = []
-    for number, name in enumerate(given, 1):
-        base = name.rpartition("/")[2]
-        usable = _KEY.match(base) and base not in (TOOL, *names)
-        names.append(base if usable else f"manifest-{number}.asc")
-    return tuple(names)
+    once = list({data: name for name, data in reversed(manifests)}.items())[::-1]
+    for number, (_, name) in enumerate(once, 1):
+        numbered = (f"manifest-{count}.asc" for count in itertools.count(number))
+        wanted = itertools.chain(filter(_KEY.match, [name.rpartition("/")[2]]), numbered)
+        names.append(next(one for one in wanted if one not in (TOOL, *names)))
+    return list(zip(names, (data for data, _ in once), strict=True))
 
 
 def _pieces(name: str, data: bytes) -> list[tuple[str, bytes]]:

@@ -21,7 +21,7 @@ from ..cluster.kubeconfig import load_connection
 from ..cluster.message import Answer, no_answer
 from ..cluster.nodes import ClusterNode, read_node, running_image
 from ..cluster.objects import CONTAINER, RunObjects, namespace_object
-from ..cluster.payload import Payload, make_payload
+from ..cluster.payload import Payload, make_payload, named
 from ..cluster.runner import PodRunner, Settings
 from ..cluster.schedule import cron_job_objects
 from ..cluster.session import Session, explain, explained
@@ -97,6 +97,8 @@ class Prepared:
 
     payload: Payload
     """Node tool and manifests."""
+    signed: tuple[tuple[str, bytes], ...]
+    """Each signed manifest as it was verified, with the name that it has in the cluster."""
     manifests: tuple[dict[str, Any], ...]
     """What each manifest is, for the report."""
     tool: dict[str, Any]
@@ -190,7 +192,7 @@ def prepare(request: Request) -> Prepared:
     tool = _tool(request, trust)
     payload = make_payload(tool, manifests)
     about = {"version": version_of(tool), "sha256": payload.tool_digest}
-    return Prepared(payload, tuple(described), about, tuple(dict.fromkeys(warnings)))
+    return Prepared(payload, tuple(named(manifests)), tuple(described), about, tuple(dict.fromkeys(warnings)))
 
 
 def dry_run(request: Request) -> dict[str, Any]:
@@ -216,10 +218,10 @@ def scheduled(request: Request, image: str, schedule: str, arguments: Sequence[s
     """Return what runs this check on a schedule in the cluster itself, as a List (v1). Raises as `prepare`."""
     if request.tool is not None:
         raise UsageError("--tool would be ignored with --print-cronjob.", "Leave it out.")
-    versions = [str(manifest["kubernetes"]) for manifest in prepare(request).manifests]
+    prepared = prepare(request)
+    versions = [str(manifest["kubernetes"]) for manifest in prepared.manifests]
     keys = {path.name: path.read_bytes() for path in sorted(request.keys.iterdir()) if path.is_file()}
-    manifests = {Path(name).name: verification.read(name).data for name in request.manifests}
-    items = cron_job_objects(request.namespace, image, schedule, keys, manifests, arguments, versions)
+    items = cron_job_objects(request.namespace, image, schedule, keys, dict(prepared.signed), arguments, versions)
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
