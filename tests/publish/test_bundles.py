@@ -167,6 +167,17 @@ def test_a_next_serial_without_cosign_leaves_an_old_copy_that_audit_reports(
     assert audit(store, reader).findings == ()
 
 
+def test_a_next_serial_and_tool_move_the_copies_beside_the_pointers_at_once(
+    store: MemoryBucket, release_key: ReleaseKey, reader: Consumer, cosign_key: cosign.SigningKey
+) -> None:
+    publish(signed_too(wanted_release(release_key), cosign_key), store, reader)
+    publish(signed_too(wanted_release(release_key, version="0.2.0", serial=2), cosign_key), store, reader)
+
+    newest = POINTER.replace("manifest-", "2/manifest-")
+    assert get(store, f"{POINTER}.sigstore.json") == get(store, f"{newest}.sigstore.json")
+    assert audit(store, reader).findings == ()
+
+
 def test_a_changed_bundle_is_reported_and_stops_no_publication(
     store: MemoryBucket, release_key: ReleaseKey, reader: Consumer, cosign_key: cosign.SigningKey, tmp_path: Path
 ) -> None:

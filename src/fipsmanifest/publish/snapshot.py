@@ -93,7 +93,8 @@ def read_snapshot(
         reader.read(_behind(entries, dict(zip(_tool_files(None), _tool_files(version), strict=True))))
     if not _tool_pointers_are_known(objects):
         reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
-    left_out += tuple(_read_bundles(reader, _bundle_keys(entries, [*pointers, layout.tool(tool_version)], published)))
+    requested = pointers if tool_version is None else {**pointers, layout.tool(tool_version): layout.tool()}
+    left_out += tuple(_read_bundles(reader, _bundle_keys(entries, requested, published)))
     gone, withdrawn = missed(objects.get(layout.INDEX_JSON), entries, consumer)
     published = replace(published, withdrawn=withdrawn)
     _log.debug("snapshot of %s: %d objects, %d of them read", bucket.describe(), len(entries), len(objects))
@@ -225,10 +226,16 @@ def _read_bundles(reader: _Reader, groups: Iterable[list[str]]) -> Iterator[str]
 
 
 def _bundle_keys(
-    entries: Mapping[str, Entry], requested: Iterable[str], published: index.PublishedContents
+    entries: Mapping[str, Entry], requested: Mapping[str, str], published: index.PublishedContents
 ) -> Iterator[list[str]]:
-    """Yield the bundles to read: those of requested objects, and those of the newest whose copy is not up to date."""
-    yield from ([layout.sigstore(key)] for key in requested)
+    """Yield the bundles to read: those of ``requested`` objects, and copies beside pointers that are not up to date.
+
+    ``requested`` has the pointer that each object gets.
+    """
+    signed = {layout.sigstore(key): layout.sigstore(pointer) for key, pointer in requested.items()}
+    yield from ([bundle] for bundle in signed)
+    # A copy is of the object before, where that of the requested one is not stored yet.
+    yield from ([copy] for bundle, copy in signed.items() if bundle not in entries)
     pointers = bundles.pointers(published)
     yield from (_behind(entries, {pointer: target}) for pointer, target in pointers.items())
     # A copy without a bundle that it is a copy of: what a plan may still create.
