@@ -39,6 +39,8 @@ def check(data: bytes, relocations: tuple[Relocation, ...]) -> Code:
             # Not an address: the field as it is.
             assert number != OTHER
             assert value == int.from_bytes(data[item.offset : item.offset + 4], "little", signed=True)
+        elif item.kind is Kind.TLS_LOAD:
+            assert (number, value) == (OTHER, UNKNOWN)
         elif number != OTHER and value >= 0:
             expected = target(data, item.offset, item.kind, ADDRESS)
             assert expected is not None
@@ -60,6 +62,30 @@ def test_a_function_of_x86_64_is_split_as_its_relocations_say(source: random.Ran
         relocations.append(Relocation(len(data), kind, False, source.choice([0, 8, -4]), Symbol(f"t{number % 2}", 1)))
         data += source.randbytes(4 + source.randrange(6))
     assert isinstance(check(bytes(data) + bytes(rest), tuple(relocations)), _Relative)
+
+
+#: ``MOVQ offset(IP), REG`` and the ``MOVQ $offset, REG`` that a linker makes of it, for AX and R9.
+LOADS = [("488b05", "48c7c0"), ("4c8b0d", "49c7c1")]
+
+
+@settings(max_examples=30)
+@given(st.randoms(use_true_random=False), st.sampled_from(LOADS), st.booleans())
+def test_a_load_of_a_thread_local_offset_equals_what_a_linker_makes_of_it(
+    source: random.Random, forms: tuple[str, str], is_rewritten: bool
+) -> None:
+    before, after = source.randbytes(source.randrange(9)), source.randbytes(source.randrange(9))
+    call, load = len(before) + 1, len(before) + 8
+    relocations = (
+        Relocation(call, Kind.RELATIVE, False, 0, Symbol("t", 1)),
+        Relocation(load, Kind.TLS_LOAD, False, 0, Symbol("runtime.tlsg", 0)),
+    )
+    compiled, linked = (
+        before + b"\xe8" + source.randbytes(4) + bytes.fromhex(form) + source.randbytes(4) + after for form in forms
+    )
+    record = record_of(compiled, relocations)
+    assert isinstance(prepared(record), _Relative)
+    assert record_of(linked, relocations).digest == record.digest
+    check(linked if is_rewritten else compiled, relocations)
 
 
 @settings(max_examples=30)

@@ -18,16 +18,16 @@ from threading import Lock
 from typing import NamedTuple
 
 from .records import DIGEST, Record, Relocation, Symbol, SymbolKind, digest_of
-from .relocations import ADRP_BITS, IMM12, IMM26, NOP, SHIFTS, SIZES, Kind
+from .relocations import ADRP_BITS, IMM12, IMM26, NOP, SHIFTS, SIZES, Kind, mask
 
 OTHER = 0
 """The number of a target that has to be checked wherever something leads to it."""
 UNKNOWN = -1 << 81
 """What a field leads to where that is not known here: no sum of an address and a distance."""
 
-_WHOLE = frozenset(map(int, (Kind.RELATIVE, Kind.TLS_OFFSET)))
+_WHOLE = frozenset(map(int, (Kind.RELATIVE, Kind.TLS_OFFSET, Kind.TLS_LOAD)))
 _ADDRESSES = frozenset(map(int, (Kind.RELATIVE, Kind.BRANCH, *SHIFTS)))
-_TLS_OFFSET = int(Kind.TLS_OFFSET)
+_TLS_OFFSET, _TLS_LOAD = int(Kind.TLS_OFFSET), int(Kind.TLS_LOAD)
 _BRANCH = int(Kind.BRANCH)
 _ADDRESS_WORDS = frozenset(map(int, (Kind.ADDRESS, Kind.ANY_8)))
 _NOT_FOLLOWED = frozenset(map(int, (Kind.ANY_4, Kind.ANY_8)))
@@ -116,7 +116,7 @@ class Code:
 
 
 class _Relative(Code):
-    """A function whose fields are all four bytes of x86_64, without any bits of an instruction."""
+    """A function whose fields are all four bytes of x86_64; a linker may have rewritten the loads of some."""
 
     def __init__(self, record: Record, itself: Target, links: Sequence[Link]) -> None:
         super().__init__(record, itself, links)
@@ -128,18 +128,27 @@ class _Relative(Code):
         # A distance is that from the end of its field.
         self._from = tuple(item.offset + _WORD - item.addend for item in record.relocations)
         self._thread_local = tuple(place for place, item in enumerate(links) if item.kind == _TLS_OFFSET)
+        self._loads = tuple((place, item.offset) for place, item in enumerate(links) if item.kind == _TLS_LOAD)
         # All thread-local data is the same variable, whose offset is in the field as it is.
         numbers = (item.target.number if item.kind == _TLS_OFFSET else OTHER for item in links)
         self.numbers = tuple(map(max, self.numbers, numbers))
 
     def match(self, data: bytes) -> Sequence[int] | None:
         parts = self._form.unpack(data)
-        return parts[1::2] if self._is_equal(b"\0\0\0\0".join(parts[0::2])) else None
+        masked = b"\0\0\0\0".join(parts[0::2])
+        if self._loads:
+            restored = bytearray(masked)
+            for _, offset in self._loads:
+                mask(restored, offset, _TLS_LOAD)
+            masked = bytes(restored)
+        return parts[1::2] if self._is_equal(masked) else None
 
     def targets(self, fields: Sequence[int], address: int) -> list[int]:
         found = [address + start + distance for start, distance in zip(self._from, fields, strict=True)]
         for place in self._thread_local:
             found[place] = fields[place]
+        for place, _ in self._loads:
+            found[place] = UNKNOWN
         return found
 
 
