@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from ..archive.member import Joined, Member
-from ..node.checks.startup.environment import cached_libraries, is_other_library
+from ..node.formats.libraries import cached_libraries, is_other_library
 
 PRELOAD, CACHE, DIRECTORY, LIBRARY = (
     "image-preload-file",

@@ -1,1 +1,1 @@
-"""Readers of configuration formats that Python 3.6 has none for."""
+"""Readers of formats that Python 3.6 has no reader for."""

@@ -9,6 +9,7 @@ from typing import Dict, List, Optional, Sequence
 
 from ....trust.text import visible
 from ... import tree
+from ...formats import libraries
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
 from .. import variables
 from .programs import Programs
@@ -20,15 +21,9 @@ _SEARCHED = ("/etc/ld.so.conf", "/etc/ld.so.conf.d")
 _MAX_CACHE = 2 * 1024 * 1024
 _MAX_PRELOAD = 64 * 1024
 _MAX_DIRECTORIES = 100
-# glibc's own, which every program that is not static loads, and where the operating system keeps them.
-_LIBRARY = re.compile(r"(?:ld-linux[^/]*|lib(?:c|m|dl|rt|pthread|resolv|util|nsl|anl|nss_[a-z]+))\.so[0-9.]*\Z")
-# What runc, the kubelet and containerd may load beside it.
+# What runc, the kubelet and containerd may load beside the C library.
 _NEEDED = re.compile(
     r"lib(?:seccomp|btrfs|devmapper|selinux|systemd|udev|cap|gcc_s|crypto|ssl|pcre|pcre2-8|blkid|uuid)\.so[0-9.]*\Z"
-)
-_CACHED = re.compile(r"/[\x20-\x7e]*")
-_SYSTEM = re.compile(
-    r"/(?:usr/)?lib[0-9x]*/(?:[a-z0-9_]+-linux-gnu[a-z0-9_]*/|i[3-6]86/|sse2/|nosegneg/|power[0-9]+/)*[^/]*\Z"
 )
 # Searched before these, by what the processor can: since glibc 2.33, and until 2.36 (ld.so(8)).
 _BY_PROCESSOR = ("glibc-hwcaps", "tls", "haswell", "x86_64", "avx512_1", "atomics")
@@ -69,11 +64,11 @@ def preloaded(node: Node) -> List[Result]:
     if len(text) > _MAX_PRELOAD:
         actual = "larger than {} bytes".format(_MAX_PRELOAD)
         return [result(_PRELOAD, UNKNOWN, "no libraries", actual, "preload", _PRELOAD, "Empty it, or remove it.")]
-    libraries = re.sub(r"#.*", "", text).replace(":", " ").split()
-    if not libraries:
+    found = re.sub(r"#.*", "", text).replace(":", " ").split()
+    if not found:
         return []
     advice = "Empty it, start the node again, and find out who injects code into its programs."
-    return [result(_PRELOAD, FAIL, "no libraries", " ".join(libraries), "preload", _PRELOAD, advice)]
+    return [result(_PRELOAD, FAIL, "no libraries", " ".join(found), "preload", _PRELOAD, advice)]
 
 
 def redirected(node: Node) -> List[Result]:
@@ -86,7 +81,7 @@ def redirected(node: Node) -> List[Result]:
             return [
                 result(_CACHE, UNKNOWN, None, "larger than {} bytes".format(_MAX_CACHE), "library-path", _CACHE, _FEWER)
             ]
-        candidates = cached_libraries(cache)
+        candidates = libraries.cached_libraries(cache)
     except FileNotFoundError:
         pass
     except (OSError, tree.NotRegular):
@@ -99,7 +94,7 @@ def redirected(node: Node) -> List[Result]:
                 advice = "Remove what is not needed there, or run as root."
                 told = str(error.strerror)
                 unread.append(result(directory, UNKNOWN, "readable", told, "library-path", _CACHE, advice))
-    found = [one for one in candidates if is_other_library(one)]
+    found = [one for one in candidates if libraries.is_other_library(one)]
     if not found:
         return unread + _hidden_libraries(node, candidates)
     advice = "Remove it, run ldconfig, start the node again, and find out who put it there."
@@ -112,7 +107,7 @@ def _hidden_libraries(node: Node, candidates: Sequence[str]) -> List[Result]:
 
     What runc loads is not seen on a running node: it ends at once.
     """
-    others = [one for one in candidates if _NEEDED.match(posixpath.basename(one)) and not _SYSTEM.match(one)]
+    others = [one for one in candidates if _NEEDED.match(posixpath.basename(one)) and not libraries.SYSTEM.match(one)]
     hiding = [
         one for one in dict.fromkeys(others) if any(_exists(node, base, one) for base in ("/usr/lib64", "/lib64"))
     ]
@@ -138,16 +133,6 @@ def _by_processor(node: Node) -> List[str]:
             names = tree.list_names(node.root, directory) if len(found) < _MAX_DIRECTORIES else ()
             found += [posixpath.join(directory, name) for name in names if "." not in name]
     return found
-
-
-def cached_libraries(cache: str) -> List[str]:
-    """Return the paths in ld.so.cache."""
-    return _CACHED.findall(cache)
-
-
-def is_other_library(path: str) -> bool:
-    """Return whether a path is that of a C library which is not the operating system's."""
-    return _LIBRARY.match(posixpath.basename(path)) is not None and _SYSTEM.match(posixpath.normpath(path)) is None
 
 
 def _searched(node: Node) -> List[str]:
