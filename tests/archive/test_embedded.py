@@ -9,6 +9,7 @@ import lzma
 import py_compile
 import struct
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_a_script_that_is_named_itself_is_not_passed_over(tmp_path: Path) -> Non
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "base64": base64.encodebytes,
     "gzip": gzip.compress,
+    "zlib": zlib.compress,
     "xz": lambda data: lzma.compress(data, preset=0),
     "zstd": zstandard.compress,
     "bzip2": lambda data: bz2.compress(data, 1),
@@ -140,7 +142,7 @@ def in_script(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("wrap", [base64.encodebytes, base64.b64encode], ids=["lines", "one line"])
 @pytest.mark.parametrize("inner", [bytes, tar, in_script], ids=["program", "tar", "script"])
-@pytest.mark.parametrize("kind", ["gzip", "xz", "zstd", "bzip2"])
+@pytest.mark.parametrize("kind", ["gzip", "zlib", "xz", "zstd", "bzip2"])
 def test_a_script_that_carries_packed_data_as_text_is_not_passed_over(
     kind: str, inner: Callable[[bytes], bytes], wrap: Callable[[bytes], bytes]
 ) -> None:
@@ -154,6 +156,16 @@ def test_compressed_configuration_in_a_text_is_no_program() -> None:
     text = base64.b64encode(gzip.compress(b'{"name": "release", "info": {"status": "deployed"}}' * 50))
     assert found(b"data:\n  release: " + text + b"\n") is None
     assert found(b"a word of five letters: H4sIA" + b"A" * 60) is None
+    data = zlib.compress(b'{"name": "release", "info": {"status": "deployed"}}' * 50)
+    assert found(SCRIPT + data) is None
+    assert found(SCRIPT + base64.b64encode(data)) is None
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_zlib_data_of_every_level_is_found(level: int) -> None:
+    data = zlib.compress(programs.plain().read_bytes()[:100_000], level)
+    assert found(SCRIPT + data) == "script with zlib data in it"
+    assert found(SCRIPT + base64.encodebytes(data)) == "script with base64 data in it"
 
 
 def test_a_program_is_found_wherever_it_begins_and_however_it_is_read() -> None:

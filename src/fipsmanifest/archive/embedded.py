@@ -39,6 +39,8 @@ _ELF_HEADER = 64
 _NOBITS = 8
 
 _GZIP, _ZIP = b"\x1f\x8b\x08", b"PK\x03\x04"
+_ZLIB = (b"x\x9c", b"x\xda", b"x\x01", b"x^")
+_BASE64_ZLIB = (b"eJ", b"eN", b"eA", b"eF")
 #: Compressed and packed data: magic, name, and what else the header must be. Magics that are common words are not here.
 _PACKED = tuple(
     (magic, name, re.compile(re.escape(magic) + rest, re.DOTALL))
@@ -63,6 +65,9 @@ _PACKED = tuple(
         (b"UEsDB", "base64", rb"[A-Za-z0-9+/\r\n]{55}"),
         (b"BCJNG", "base64", rb"[A-Za-z0-9+/\r\n]{55}"),
         (b"N3q8ryc", "base64", rb"[A-Za-z0-9+/\r\n]{53}"),
+        # RFC 1950: the window of 32 KiB, and each of the levels.
+        *((head, "zlib", b"") for head in _ZLIB),
+        *((head, "base64", rb"[A-Za-z0-9+/\r\n]{58}") for head in _BASE64_ZLIB),
         # APPNOTE 4.3.7 and 4.4: a version, flags, and a method that is in use.
         (_ZIP, "ZIP", rb"[\0-\x3f]\0..[\0\x08\x09\x0c\x0e\x5d\x5f\x63]\0"),
         # squashfs_fs.h: version 4.0.
@@ -140,8 +145,11 @@ class Embedded:
                 return
         if not self._script:
             return
+        is_text = data.isascii()
         for magic, name, header in _PACKED:
             if (magic in _OF_SCRIPTS and not self._runs) or (magic == _ZIP and self._opened is not None):
+                continue
+            if magic in _ZLIB and is_text:
                 continue
             at = data.find(magic, start, end + len(magic) - 1)
             while at >= 0:
@@ -259,12 +267,17 @@ def _is_xz(data: bytes | bytearray) -> bool:
     return zlib.crc32(data[6:8]) == int.from_bytes(data[8:12], "little")
 
 
-def _is_gzip_of_program(data: bytes | bytearray) -> bool:
-    """Check base64 of gzip by what is compressed: configuration and source code hold it for other data, too."""
+def _is_base64_of_program(data: bytes | bytearray) -> bool:
+    """Check base64 by what is compressed: configuration and source code hold it for other data, too."""
     text = re.match(rb"[A-Za-z0-9+/\s]*", data)
     letters = b"".join(text.group().split()) if text else b""
+    return _is_deflate_of_program(base64.b64decode(letters[: len(letters) // 4 * 4]))
+
+
+def _is_deflate_of_program(data: bytes | bytearray) -> bool:
+    """Check data of gzip or zlib by what is compressed."""
     try:
-        start = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(base64.b64decode(letters[: len(letters) // 4 * 4]))
+        start = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, _REACH)
     except zlib.error:
         return False
     packed = any(start.startswith(magic) and header.match(start) for magic, _, header in _PACKED)
@@ -272,11 +285,13 @@ def _is_gzip_of_program(data: bytes | bytearray) -> bool:
 
 
 #: Base64 whose content cannot be seen from its start. Source code has it for test data, so only scripts are searched.
-_OF_SCRIPTS = (b"/Td6WFoA", b"Qlpo", b"KLUv/", b"UEsDB", b"BCJNG", b"N3q8ryc")
+_OF_SCRIPTS = frozenset((b"/Td6WFoA", b"Qlpo", b"KLUv/", b"UEsDB", b"BCJNG", b"N3q8ryc", *_BASE64_ZLIB))
 #: What a magic that other data has as well is confirmed by.
 _CONFIRM: Mapping[bytes, Callable[[bytes | bytearray], bool]] = {
     _GZIP: _is_gzip,
     b"\xfd7zXZ\0": _is_xz,
     b"\x28\xb5\x2f\xfd": lambda data: begins_zstd(bytes(data)),
-    b"H4sI": _is_gzip_of_program,
+    b"H4sI": _is_base64_of_program,
+    **dict.fromkeys(_ZLIB, _is_deflate_of_program),
+    **dict.fromkeys(_BASE64_ZLIB, _is_base64_of_program),
 }
