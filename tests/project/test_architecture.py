@@ -96,7 +96,7 @@ def _reason(lines: list[str], number: int) -> bool:
     [
         ("cli.main", "pydantic requests rich.console concurrent.futures"),
         ("cli.verify", "pydantic requests rich.console concurrent.futures"),
-        ("cli.inspect", "pydantic requests rich.console jinja2 elftools"),
+        ("cli.inspect", "pydantic requests rich.console jinja2 elftools fipsmanifest.node.checks.startup"),
         ("cli.check", "pydantic requests rich.console yaml urllib3"),
         ("cli.export", "requests rich.console jinja2 elftools"),
         ("cli.release", "requests rich.console jinja2 elftools boto3"),
