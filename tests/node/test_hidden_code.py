@@ -297,6 +297,41 @@ class TestHidden:
         assert found.status == ("pass" if how == "the same files" else "fail"), found
         assert how == "the same files" or (found.evidence["code"] == "other-root" and runc.name in str(found.actual))
 
+    @pytest.mark.parametrize(
+        ("how", "status"),
+        [
+            ("a directory over what its options name", "unknown"),
+            ("a file below what its options name", "unknown"),
+            ("a directory over the configuration", "unknown"),
+            ("the same directory", "pass"),
+            ("an application's directory", "pass"),
+        ],
+    )
+    def test_what_a_daemon_finds_at_the_paths_of_its_configuration_is_compared(
+        self, how: str, status: str, run: Callable[..., subprocess.Popen[str]], hiding: Path, tmp_path: Path
+    ) -> None:
+        daemon = copy_of(hiding, tmp_path / "containerd-shim-fm")
+        site, other = tmp_path / "site", tmp_path / "other"
+        for directory, text in ((site, "a"), (other, "b")):
+            directory.mkdir()
+            (directory / "config.toml").write_text(text)
+        binds = {
+            "a directory over what its options name": (other, site),
+            "a file below what its options name": (other / "config.toml", site / "config.toml"),
+            "a directory over the configuration": (other, "/etc/kubernetes"),
+            "the same directory": (site, site),
+            "an application's directory": (other, "/srv"),
+        }
+        source, where = binds[how]
+        before = "mount -t tmpfs x /etc && mkdir /etc/kubernetes && " if where == "/etc/kubernetes" else ""
+        begin = f'{before}mount --bind "$1" "$2" && exec "$0" plainly --state={site}'
+        pid = self.start(run, "unshare", "--mount", "sh", "-c", begin, str(daemon), str(source), str(where))
+
+        found = of(pid, check(listed(entry(daemon.name, sha256(daemon), path=str(daemon)))))
+
+        assert found.status == status, found
+        assert status == "pass" or found.evidence["code"] == "other-root"
+
     def test_a_program_in_a_fuse_file_system_is_unknown_whatever_its_bytes_are(
         self, run: Callable[..., subprocess.Popen[str]], hiding: Path, tmp_path: Path
     ) -> None:

@@ -21,6 +21,7 @@ _POD = re.compile(
 )
 _READ = re.compile(r"/proc(?:/(?:[0-9]+(?:/.*)?|net(?:/.*)?|cmdline|sys|sys/crypto(?:/.*)?))?\Z")  # by the checks
 _MAX_MOUNTS = 32 * 1024 * 1024
+_OCTAL = re.compile(r"\\(040|011|012|134)")  # blanks and backslashes of mountinfo
 _UNIT = re.compile(r"/([A-Za-z0-9:_.\\@-]+)\.service(?:/|$)")
 
 
@@ -74,12 +75,18 @@ def covered() -> List[str]:
     return found
 
 
+def mount_points(pid: Union[int, str]) -> List[str]:
+    """Return where something is mounted in a process's mount namespace, as paths below its root; raises `OSError`."""
+    lines = (line.split(" ") for line in read(pid, "mountinfo", _MAX_MOUNTS).splitlines())
+    return [_OCTAL.sub(lambda match: chr(int(match.group(1), 8)), fields[4]) for fields in lines if len(fields) > 4]
+
+
 def link(pid: Union[int, str], name: str = "exe") -> str:
     """Return the path of an entry of a process's directory."""
     return "{}/{}/{}".format(PROC, pid, name)
 
 
-def read(pid: int, name: str, limit: int = _MAX_READ) -> str:
+def read(pid: Union[int, str], name: str, limit: int = _MAX_READ) -> str:
     """Read an entry of a process's directory, at most ``limit`` bytes; raises `OSError`."""
     parts, size = [], 0
     descriptor = os.open(link(pid, name), os.O_RDONLY | os.O_CLOEXEC)
