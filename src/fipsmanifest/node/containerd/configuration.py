@@ -101,14 +101,18 @@ class Configuration(NamedTuple):
         ]
 
 
-def read(root: str, units: Optional[Sequence[systemd.Unit]] = None) -> Configuration:
+def read(
+    root: str, units: Optional[Sequence[systemd.Unit]] = None, running: Sequence[systemd.Command] = ()
+) -> Configuration:
     """Read all that the node below ``root`` tells its containerd; raises nothing.
 
     Whatever could be in force counts: every unit that starts it, a value that a later file changes. ``units`` are the
-    node's, where they were loaded already.
+    node's, where they were loaded already; ``running`` is what a containerd that runs was started with.
     """
     reader = _Reader(root)
     reader.read_units(systemd.Units(root).load_all() if units is None else units)
+    for command in running:
+        reader.read_command(command, True)
     reader.read_configurations()
     found = (
         reader.elsewhere,
@@ -162,7 +166,7 @@ class _Reader:
             for command in unit.commands:
                 named = posixpath.basename(command.program) == "containerd"
                 if named or (own and command.key == "ExecStart"):
-                    self._read_command(command, named)
+                    self.read_command(command, named)
                     path = unit.environment.get("PATH")
                     self.programs += path.value.split(":") if path is not None else []
 
@@ -186,7 +190,8 @@ class _Reader:
             for setting in settings:
                 self._read_setting(path, setting)
 
-    def _read_command(self, command: systemd.Command, named: bool) -> None:
+    def read_command(self, command: systemd.Command, named: bool) -> None:
+        """Read the options of a command; ``named`` says whether its program has containerd's name."""
         words = command.arguments
         # A program of another name may start it with anything, and so may a specifier.
         if not named or command.doubt or any("%" in word for word in words):

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Sequence
 
 from ... import containerd, systemd
 from ...result import NOT_APPLICABLE, UNKNOWN, Listed, Node, Result, wanted_components
-from . import environment, kubelet, mentions, places, programs, runtime, starters, static_pods, units
+from . import environment, kubelet, mentions, places, programs, running, runtime, starters, static_pods, units
 from .results import ID, result
 
 _LARGE = "Find out what it is, and remove it where nothing needs it: it may be another build of a component."
@@ -21,8 +21,15 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     tree_of_units = systemd.Units(node.root)
     loaded = tree_of_units.load_all()
     started = units.check(loaded, known, required)
-    configured = containerd.read(node.root, loaded)
-    settings = kubelet.read(node, started.daemons)
+    found_running = running.find(node, known)
+    # What a unit starts with the same options counts once.
+    by_units = {(one.name, one.arguments) for one in started.daemons}
+    different = {(one.daemon.name, one.daemon.arguments): one for one in found_running}
+    others = [one for key, one in different.items() if key not in by_units]
+    configured = containerd.read(node.root, loaded, running.commands(others, "containerd"))
+    searched = [path for one in found_running if one.daemon.name == "containerd" for path in one.search_path]
+    configured = configured._replace(programs=(*configured.programs, *searched))
+    settings = kubelet.read(node, [*started.daemons, *(one.daemon for one in others)])
     results = [
         *_unreadable(tree_of_units.doubts),
         *started.results,

@@ -148,6 +148,14 @@ class Programs:
             return Found(LISTED, path, *owner, files.find_replaceable(self._node, path, self._accounts))
         return Found(LISTED, path, *owner)  # the files check judges it
 
+    def find_open(self, link: str) -> Found:
+        """Return what a link of /proc leads to, by its bytes alone. Raise `OSError` where there is nothing any more."""
+        owner = None
+        with contextlib.suppress(tree.NotRegular, tree.Unstable):
+            if os.stat(link).st_size in self._sizes:
+                owner = self._digests.get(self._node.digests.of(os.fsencode(link), _HASH_ANYWAY, follow=True).sha256)
+        return Found(OTHER, link) if owner is None else Found(LISTED, link, *owner)
+
     def is_plugin(self, component: str) -> bool:
         """Return whether all of a component's programs in packages are plugins (CNI)."""
         return component in self.host and component not in self._hosted
