@@ -140,6 +140,19 @@ def test_other_objects_in_the_bucket_are_left_alone(
     assert bucket.objects["README.txt"] == b"ours since 2021"
 
 
+def test_objects_that_a_store_gives_the_same_etag_are_not_taken_for_copies_of_each_other(
+    release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    # MinIO's ETag of each file that it did not write. Signatures of one key have the same size as well.
+    store = MemoryBucket(etag=lambda _: "00000000000000000000000000000000-1")
+
+    for serial, version in ((1, "0.1.0"), (2, "0.2.0"), (3, "0.3.0")):
+        publish(wanted_release(release_key, serial=serial, version=version), store, consumer)
+
+        assert audit(store, consumer).findings == ()
+        assert len(audit(store, consumer).published.tools) == serial
+
+
 def test_a_manifest_that_names_an_unpublished_tool_is_refused(
     bucket: MemoryBucket, release_key: ReleaseKey, consumer: Consumer
 ) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from fipsmanifest.errors import Conflict
@@ -33,6 +33,8 @@ class MemoryBucket:
     """The keys that were read, in order."""
     writes: list[str] = field(default_factory=list)
     """The keys that were written, in order."""
+    etag: Callable[[bytes], str] = lambda data: hashlib.sha256(data).hexdigest()
+    """Returns the token of an object's bytes."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def describe(self) -> str:
@@ -45,7 +47,7 @@ class MemoryBucket:
             data = self.objects.get(key)
         if data is not None and len(data) > MAX_OBJECT:
             raise TooLarge(key)
-        return None if data is None else Stored(data, _token(data))
+        return None if data is None else Stored(data, self.etag(data))
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
         del content_type, cache_control
@@ -54,7 +56,7 @@ class MemoryBucket:
             there = self.objects.get(key)
             if isinstance(only_if, Absent) and there is not None:
                 raise Conflict(f"{key} exists already.", "Run again.")
-            if isinstance(only_if, Matches) and (there is None or _token(there) != only_if.token):
+            if isinstance(only_if, Matches) and (there is None or self.etag(there) != only_if.token):
                 raise Conflict(f"{key} has changed since it was read.", "Run again.")
             self.objects[key] = data
             self.writes.append(key)
@@ -62,13 +64,9 @@ class MemoryBucket:
     def list(self, prefix: str) -> Iterator[Entry]:
         with self._lock:
             found = [
-                Entry(key, len(data), _token(data)) for key, data in self.objects.items() if key.startswith(prefix)
+                Entry(key, len(data), self.etag(data)) for key, data in self.objects.items() if key.startswith(prefix)
             ]
         return iter(sorted(found, key=lambda entry: entry.key))
 
     def sweep(self) -> None:
         """Do nothing: writes are never partial."""
-
-
-def _token(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -22,6 +22,9 @@ MAX_KEYS = 200_000
 #: Key segments begin with a letter or digit: no ``..``, no hidden files, nothing that needs quoting in a URL or shell.
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", re.ASCII)
 
+#: MD5 or SHA-256, hex.
+_DIGEST = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{32})?", re.ASCII)
+
 
 class NotAnObject(Incomplete):
     """The key does not name a published object, but a directory, a device or a too large file. Not read."""
@@ -68,6 +71,15 @@ class Entry:
     """Bytes."""
     token: str
     """The version, as `Stored.token`; empty if the listing does not contain it."""
+
+    @property
+    def content(self) -> tuple[str, int] | None:
+        """What is equal only for objects with the same bytes: digest and size. None if the token is not a digest.
+
+        An ETag identifies a version of its own object alone (RFC 9110, section 8.8.3). Most stores use MD5; others give
+        many objects the same one, as MinIO does for files it did not write (``00000000000000000000000000000000-1``).
+        """
+        return (self.token, self.size) if _DIGEST.fullmatch(self.token) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ def published_tool_signer(version: str, there: Snapshot, consumer: Consumer) -> 
 
 
 class _Reader:
-    """Reads listed objects in parallel, and only one of several objects with the same token and size."""
+    """Reads listed objects in parallel, and only one of several objects with the same bytes."""
 
     def __init__(self, bucket: Bucket, entries: Mapping[str, Entry], objects: dict[str, Stored]) -> None:
         self._bucket = bucket
@@ -198,18 +198,15 @@ class _Reader:
                 self._objects[key] = stored
 
     def _content(self, key: str) -> tuple[str, int]:
-        entry = self._entries[key]
-        return (entry.token, entry.size) if entry.token else (key, -1)
+        return self._entries[key].content or (key, -1)
 
 
 def _behind(entries: Mapping[str, Entry], targets: Mapping[str, str]) -> list[str]:
     """Return the pointers and their targets, unless the listing shows that every pointer is a copy of its target."""
 
     def is_copy(pointer: str, target: str) -> bool:
-        stored, target_entry = entries.get(pointer), entries[target]
-        if stored is None or not stored.token:
-            return False
-        return (stored.token, stored.size) == (target_entry.token, target_entry.size)
+        stored = entries.get(pointer)
+        return stored is not None and stored.content is not None and stored.content == entries[target].content
 
     if all(is_copy(pointer, target) for pointer, target in targets.items()):
         return []
