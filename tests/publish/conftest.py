@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore import loaders, session
 
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.bucket import Bucket
@@ -33,6 +34,15 @@ def other_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
 @pytest.fixture(scope="session")
 def consumer(release_key: ReleaseKey) -> Consumer:
     return release_key.consumer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def service_models() -> Iterator[None]:
+    """Let all S3 clients share what botocore reads of services, which is most of the work of making one."""
+    loader = loaders.create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "create_loader", lambda *_: loader)
+        yield
 
 
 @pytest.fixture(scope="session")
