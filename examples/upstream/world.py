@@ -94,7 +94,7 @@ class World:
         wanted = tuple(definitions.load(path) for path in definition_paths)
         _refuse_other_sources(wanted)
         maker = _Maker(directory, builds or {}, pad, compilers or {}, given or {}, beside or {}, say)
-        fingerprint = _upstream_key(gnupghome)
+        fingerprint = create_upstream_key(gnupghome)
         certificate = directory / "upstream.asc"
         certificate.parent.mkdir(parents=True, exist_ok=True)
         certificate.write_text(_gpg(gnupghome, "--armor", "--export", fingerprint))
@@ -339,8 +339,11 @@ def _pause(directory: Path) -> Path:
     return program
 
 
-def _upstream_key(gnupghome: Path) -> str:
-    """Return the fingerprint of upstream's key, which is made if it does not exist."""
+def create_upstream_key(gnupghome: Path) -> str:
+    """Return the fingerprint of upstream's key, which is made if it does not exist.
+
+    Raises `Incomplete` where gpg fails.
+    """
     gnupghome.mkdir(parents=True, exist_ok=True, mode=0o700)
     for _ in range(2):
         listing = _gpg(gnupghome, "--with-colons", "--list-secret-keys")

@@ -19,6 +19,7 @@ from examples.upstream import Served, World
 
 from tests.support import command
 from tests.support.gnupg import remove_home
+from tests.support.worlds import make_world
 
 TOP = Path(__file__).parents[2]
 WORKFLOWS = sorted((TOP / ".github" / "workflows").glob("*.yml"))
@@ -129,7 +130,7 @@ class TestForm:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("site")
-    world = World.make([TOP / "releases" / "v1.21.3" / "rhel8.toml"], directory / "upstream", directory / "gnupg")
+    world = make_world([TOP / "releases" / "v1.21.3" / "rhel8.toml"], directory / "upstream", directory / "gnupg")
     with world.serve() as served:
         yield Site(directory, world, served)
 

@@ -14,6 +14,7 @@ from examples.upstream.world import Served
 
 from tests.support import command
 from tests.support.gnupg import opened_home
+from tests.support.worlds import make_world
 
 TOP = Path(__file__).parents[2]
 DEFINITIONS = TOP / "releases"
@@ -101,7 +102,7 @@ def gnupghome() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def upstream(gnupghome: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     directory = tmp_path_factory.mktemp("upstream")
-    world = World.make(sorted(DEFINITIONS.glob("v*/*.toml")), directory, gnupghome)
+    world = make_world(sorted(DEFINITIONS.glob("v*/*.toml")), directory, gnupghome)
     with world.serve() as served:
         yield Upstream(world, served)
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from examples.upstream import World
 from examples.upstream.builds import PLAIN
 
 from tests.support import command
+from tests.support.worlds import make_world
 
 from .conftest import DEFINITIONS, Site, Upstream
 
@@ -179,7 +179,7 @@ def test_a_disk_that_is_full_is_incomplete_and_leaves_nothing_half_written(site:
 def impostor(gnupghome: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     """An upstream whose kubelet is a plain build: name, version, release and signature as they must be."""
     directory = tmp_path_factory.mktemp("impostor")
-    world = World.make([DEFINITIONS / "v1.21.3/rhel8.toml"], directory, gnupghome, builds={"kubelet": PLAIN})
+    world = make_world([DEFINITIONS / "v1.21.3/rhel8.toml"], directory, gnupghome, builds={"kubelet": PLAIN})
     with world.serve() as served:
         yield Upstream(world, served)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples.upstream import World, goprograms, node_root
+from examples.upstream import goprograms, node_root
 from examples.upstream.builds import BORING, NATIVE, NATIVE_MODE_OFF, PLAIN, Build
 
 from fipsmanifest.errors import Refused
@@ -24,6 +24,7 @@ from fipsmanifest.state.workspace import Workspace
 from fipsmanifest.workflows import stages
 from tests.node.test_services import certificate, go_server
 from tests.support import command, programs
+from tests.support.worlds import make_world
 
 from .conftest import TOP, Site, Upstream
 
@@ -36,7 +37,7 @@ MANIFEST = "tool/manifests/v1.34.2/manifest-rhel9.json.asc"
 @contextmanager
 def upstream_of(definition: Path, site: Site, builds: Mapping[str, Build] | None = None) -> Iterator[Site]:
     """Serve the upstream of a definition, and yield the site that releases it."""
-    world = World.make([definition], site.directory / "upstream", site.gnupghome, builds=builds)
+    world = make_world([definition], site.directory / "upstream", site.gnupghome, builds=builds)
     with world.serve() as served:
         definitions = {"FIPSMANIFEST_DEFINITIONS": str(definition.parents[1])}
         yield replace(site, upstream=Upstream(world, served), environment=definitions)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples.upstream import World, node_root
+from examples.upstream import node_root
 from examples.upstream.goprograms import go_version_m
 
 from fipsmanifest.model.definition_file import load
 from tests.support.toolchains import ARM64_COMPILER
+from tests.support.worlds import make_world
 
 from .conftest import DEFINITIONS, Site, Upstream
 
@@ -130,7 +131,7 @@ def test_one_manifest_holds_both_architectures(
     two_architectures: Path, gnupghome: Path, site: Site, tmp_path: Path
 ) -> None:
     compilers = {"aarch64": ARM64_COMPILER}
-    world = World.make([two_architectures], tmp_path / "upstream", gnupghome, compilers=compilers)
+    world = make_world([two_architectures], tmp_path / "upstream", gnupghome, compilers=compilers)
     with world.serve() as served:
         site = replace(
             site,
