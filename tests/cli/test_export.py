@@ -224,13 +224,16 @@ def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: P
     assert json.loads(both.stdout)["files"] == json.loads(document)["files"]
 
 
-def test_a_gate_that_ends_without_a_decision_leaves_no_report_of_an_earlier_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mistake", [("missing",), ("--exceptions", "missing.toml")])
+def test_a_gate_that_ends_without_a_decision_leaves_no_report_of_an_earlier_one(
+    mistake: tuple[str, ...], tmp_path: Path
+) -> None:
     files = [tmp_path / name for name in ("gate.html", "gate.xml", "gate.sarif")]
     words = ("inspect", "--require", "proven", "--html", files[0], "--junit", files[1], "--sarif", files[2])
     command.run(*words, programs.boring())
     assert all(file.exists() for file in files)
 
-    command.run(*words, programs.boring(), tmp_path / "missing", code=2)
+    command.run(*words, programs.boring(), *mistake, code=2)
 
     assert not any(file.exists() for file in files)
 

@@ -143,6 +143,9 @@ def inspect(
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
     _refuse_empty(paths, forbid or ())
+    files: dict[FormatName, Path | None] = {"html": html, "junit": junit, "sarif": sarif}
+    for file in files.values():
+        durable.discard(file)
     # The exceptions are read first, so that a mistake in them is reported before anything is inspected.
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
     table = certificates.load(modules, references)
@@ -153,9 +156,6 @@ def inspect(
     )
     gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
-    files: dict[FormatName, Path | None] = {"html": html, "junit": junit, "sarif": sarif}
-    for file in files.values():
-        durable.discard(file)
     with progressbars.progress(options.session_of(ctx)) as bars:
         renderer = _renderer(ctx, table, bars, markdown=markdown, json=json)
         renderer = _reporting(renderer, table, files)
