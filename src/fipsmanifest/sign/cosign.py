@@ -118,8 +118,8 @@ def verify(data: bytes, digest: bytes, keys: Sequence[PublicKey]) -> BundleSigna
 
 
 def check_digest(bundle: sigstore.Bundle, digest: bytes) -> None:
-    """Raise `NotTrusted` if a bundle states that it is of another file."""
-    if bundle.digest is not None and bundle.digest != digest:
+    """Raise `NotTrusted` if a bundle states another digest than that of the file."""
+    if bundle.digest != digest:
         raise NotTrusted(
             f"The Sigstore bundle is of a file with SHA-256 {bundle.digest.hex()}, not {digest.hex()}.",
             "Get file and bundle from one address; if a pointer moves just now, get both again.",

@@ -25,6 +25,15 @@ MAX_BYTES = 64 * 1024
 
 _ALGORITHM = "SHA2_256"
 _MAX_SIGNATURE = 256  # bytes; a DER signature by a P-256 key has at most 72
+#: The members of each object. cosign refuses a bundle with others, and one with a certificate beside the key or an
+#: attestation beside the signature: of a protobuf message's "oneof", only one may be set.
+_MEMBERS = {
+    "bundle": ("mediaType", "verificationMaterial", "messageSignature"),
+    "verificationMaterial": ("publicKey", "tlogEntries", "timestampVerificationData"),
+    "messageSignature": ("messageDigest", "signature"),
+    "publicKey": ("hint",),
+    "messageDigest": ("algorithm", "digest"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +42,8 @@ class Bundle:
 
     signature: bytes
     """ECDSA over SHA-256, in DER."""
-    digest: bytes | None
-    """SHA-256 of the signed file as the bundle states it; None if it states none."""
+    digest: bytes
+    """SHA-256 of the signed file as the bundle states it."""
     hint: str
     """Which key made it, as its maker names it; empty if the bundle does not say."""
     unchecked: tuple[str, ...]
@@ -66,7 +75,9 @@ def read(data: bytes) -> Bundle:
             "Get the bundle that is published beside the file; `cosign sign-blob --key` of version 3 makes such ones.",
             reason="wrong-document",
         )
-    material = _member(document, "verificationMaterial")
+    material = document.get("verificationMaterial")
+    if not isinstance(material, dict):
+        raise _malformed("verificationMaterial is missing, or not an object")
     if "publicKey" not in material or "messageSignature" not in document:
         raise NotTrusted(
             "The Sigstore bundle is not a signature over a file by a key: it has "
@@ -74,6 +85,8 @@ def read(data: bytes) -> Bundle:
             "Verify a keyless signature or an attestation with cosign itself.",
             reason="wrong-document",
         )
+    _refuse_others(document, "bundle")
+    _refuse_others(material, "verificationMaterial")
     message = _member(document, "messageSignature")
     signature = _bytes(message, "signature")
     if not 0 < len(signature) <= _MAX_SIGNATURE:
@@ -84,9 +97,7 @@ def read(data: bytes) -> Bundle:
     return Bundle(signature, _digest(message), hint, _unchecked(material))
 
 
-def _digest(message: dict[str, Any]) -> bytes | None:
-    if "messageDigest" not in message:
-        return None
+def _digest(message: dict[str, Any]) -> bytes:
     stated = _member(message, "messageDigest")
     digest = _bytes(stated, "digest")
     if stated.get("algorithm") != _ALGORITHM or len(digest) != 32:
@@ -109,6 +120,7 @@ def _member(parent: dict[str, Any], name: str) -> dict[str, Any]:
     value = parent.get(name)
     if not isinstance(value, dict):
         raise _malformed(f"{name} is missing, or not an object")
+    _refuse_others(value, name)
     return value
 
 
@@ -123,6 +135,12 @@ def _bytes(parent: dict[str, Any], name: str) -> bytes:
 def _names(document: dict[str, Any], material: dict[str, Any]) -> str:
     names = sorted({*document, *material} - {"mediaType", "verificationMaterial", "tlogEntries"})
     return visible(", ".join(names) or "neither", 100)
+
+
+def _refuse_others(value: dict[str, Any], name: str) -> None:
+    others = sorted(value.keys() - set(_MEMBERS[name]))
+    if others:
+        raise _malformed(f"the {name} has the member {visible(repr(others[0]), 60)}, which cosign refuses")
 
 
 def _malformed(reason: str) -> NotTrusted:
