@@ -21,6 +21,7 @@ import zstandard
 from fipsmanifest.archive.member import Member, Rejected
 from fipsmanifest.archive.open import kind_of, members_of
 from fipsmanifest.errors import Refused
+from tests.support import upstream
 
 BLOCK = 512
 SHOWN, HIDDEN = b"shown", b"hidden " * 100
@@ -213,6 +214,37 @@ def test_a_file_that_is_two_archives_is_refused(case: str, tmp_path: Path) -> No
         found = list(members_of(path))
         assert not any(isinstance(item, Member) for item in found), found
     assert refused.value.reason == "ambiguous-archive"
+
+
+def test_a_package_whose_payload_hides_a_zip_is_refused(tmp_path: Path) -> None:
+    # In an extra field of the payload's gzip header (RFC 1952, FEXTRA), which rpm2cpio skips.
+    package = upstream.nfpm(tmp_path).read_bytes()
+    start = package.index(b"\x1f\x8b\x08\0")
+    field = bytes(8) + b"".join(zip_of(HIDDEN))
+    path = tmp_path / "evil.rpm"
+    path.write_bytes(
+        package[: start + 3]
+        + b"\4"
+        + package[start + 4 : start + 10]
+        + struct.pack("<H", len(field))
+        + field
+        + package[start + 10 :]
+    )
+    assert run("unzip", "-p", str(path), "kubelet") == HIDDEN
+    assert b"./usr/bin/kubelet" in run("sh", "-c", f"rpm2cpio {path} | cpio -t --quiet").splitlines()
+    with pytest.raises(Refused) as refused:
+        kind_of(path)
+    assert refused.value.reason == "ambiguous-archive"
+
+
+def test_a_package_with_a_zip_that_shows_is_read(tmp_path: Path) -> None:
+    # What cannot be made smaller is stored as it is, so unzip finds the archive in the package.
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("kubelet", os.urandom(3000))
+    path = upstream.nfpm(tmp_path, contents=file.getvalue())
+    assert b"kubelet" in run("unzip", "-l", str(path))
+    assert kind_of(path) == "rpm"
 
 
 def _tar_with_zip() -> bytes:

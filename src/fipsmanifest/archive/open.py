@@ -17,7 +17,7 @@ from . import ar, compressed, cpio, cpioarchive, directory, rpm, signatures, tar
 from . import zip as zips
 from .decompress import TooDemanding, compression_of, reader
 from .limits import DEFAULT, Limits
-from .member import Item, Joined, Member
+from .member import Content, Item, Joined, Member
 from .tarheader import BLOCK
 
 _log = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ def _refuse_two_kinds(path: Path, kind: Kind, head: bytes, tail: bytes, size: in
         other = also and _NAMES[also]
     if other is None and kind != "zip":
         found = zips.ends_as_archive(tail, size) or _has_zip_across(path, kind, tail, size)
-        found = found or (kind == "compressed" and _has_zip_beside_content(path, tail, size))
+        found = found or (kind in ("compressed", "rpm") and _has_zip_beside_content(path, kind, tail, size))
         other = _NAMES["zip"] if found else None
     if other is not None and kind in _NAMES:
         raise Refused(
@@ -263,27 +263,38 @@ def _has_zip_across(path: Path, kind: Kind, tail: bytes, size: int) -> bool:
     return any(last > ends[bisect_right(starts, first) - 1] for first, last in found)
 
 
-def _has_zip_beside_content(path: Path, tail: bytes, size: int) -> bool:
-    """Return whether unzip finds an archive in a compressed file that is not in what the file expands to.
+def _has_zip_beside_content(path: Path, kind: Kind, tail: bytes, size: int) -> bool:
+    """Return whether unzip finds an archive in a compressed file or RPM that is not in what the file expands to.
 
-    Fields and frames that decompressors skip may have any bytes (RFC 1952, RFC 8878). An archive in the content may
-    show as well, since what cannot be made smaller is stored as it is.
+    Fields and frames that decompressors skip may have any bytes (RFC 1952, RFC 8878), and so may an RPM's headers. An
+    archive in the content may show as well, since what cannot be made smaller is stored as it is.
     """
     before = size - len(tail)
     missing = {tail[max(start - before, 0) : end - before] for start, end in zips.directories(tail, size)}
     if not missing:
         return False
-    longest, kept = max(map(len, missing)), b""
+    longest = max(map(len, missing))
     try:
         with path.open("rb") as file:
-            content = reader(file, limit=DEFAULT.expanded, name=path.name)
-            while missing and (piece := content.read(_PIECE)):
-                kept += piece
-                missing = {directory for directory in missing if directory not in kept}
-                kept = kept[-longest:]
+            for content in _contents(file, kind, path.name):
+                kept = b""
+                while missing and (piece := content.read(_PIECE)):
+                    kept += piece
+                    missing = {directory for directory in missing if directory not in kept}
+                    kept = kept[-longest:]
     except Refused:  # reported when its content is read
         return False
     return bool(missing)
+
+
+def _contents(file: BinaryIO, kind: Kind, name: str) -> Iterator[Content]:
+    """Yield what a compressed file or an RPM expands to. Raises as the reader of that kind."""
+    if kind == "rpm":
+        for item in rpm.read_members(file, name, DEFAULT):
+            if isinstance(item, Member) and item.content is not None:
+                yield item.content
+    else:
+        yield reader(file, limit=DEFAULT.expanded, name=name)
 
 
 def _spans(file: BinaryIO, kind: Kind, name: str) -> Iterator[tuple[int, int]]:
