@@ -247,6 +247,42 @@ def test_a_package_with_a_zip_that_shows_is_read(tmp_path: Path) -> None:
     assert kind_of(path) == "rpm"
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["32 bits", "64 bits"])
+def test_a_compressed_zip_whose_directory_leads_to_other_data_in_it_is_refused(wide: bool, tmp_path: Path) -> None:
+    # One directory, stored as it is: the data at that distance in front of it is the content's after gzip, and that of
+    # an extra field (FEXTRA) before.
+    size = 700
+    data, directory, hidden = *stored_zip((SHOWN * size)[:size], wide=wide), stored_zip(HIDDEN[:size], wide=wide)[0]
+    deflate = zlib.compressobj(9, wbits=-15)
+    block = deflate.compress(data) + deflate.flush(zlib.Z_FULL_FLUSH)
+    block += b"\1" + struct.pack("<HH", len(directory), len(directory) ^ 0xFFFF)
+    field = hidden[: -len(block)]
+    start = b"\x1f\x8b\x08\x04" + bytes(4) + b"\2\3" + struct.pack("<H", len(field)) + field
+    content = data + directory
+    path = tmp_path / "some.zip.gz"
+    path.write_bytes(start + block + directory + struct.pack("<II", zlib.crc32(content), len(content)))
+    assert run("unzip", "-p", str(path), "kubelet").startswith(HIDDEN[: size // 2])
+    assert run("sh", "-c", f"gzip -dc {path} > {tmp_path}/z; unzip -p {tmp_path}/z kubelet") == (SHOWN * size)[:size]
+    with pytest.raises(Refused) as refused:
+        kind_of(path)
+    assert refused.value.reason == "ambiguous-archive"
+
+
+def stored_zip(content: bytes, *, wide: bool) -> tuple[bytes, bytes]:
+    """Return a ZIP archive as `zip_of` does, without compression; where it is ``wide``, with 64-bit end records."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("kubelet"), content)
+    data = file.getvalue()
+    place, end = data.rindex(b"PK\x01\x02"), len(data) - 22
+    if not wide:
+        return data[:place], data[place:]
+    end64 = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, end - place, place)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
+    last = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return data[:place], data[place:end] + end64 + locator + last
+
+
 def _tar_with_zip() -> bytes:
     return tar_of("some.zip", b"".join(zip_of(HIDDEN)))
 

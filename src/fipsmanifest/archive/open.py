@@ -33,6 +33,13 @@ _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 #: Bytes of a compressed file's content that are searched at once.
 _PIECE = 1 << 20
 
+#: Bytes in front of the end of an archive that are compared. Compression stores at most 128 KiB as they are in a block
+#: (zstd, RFC 8878), so only an RPM without compression has more, and there the content is the same.
+_MAX_STORED = 16 << 20
+
+#: Central directories in the last bytes of a file that are compared; compressed data has one by chance alone.
+_MAX_DIRECTORIES = 16
+
 #: First and last bytes of a file that show what it is.
 _HEAD, _TAIL = max(signatures.HEAD, cpio.HEAD, BLOCK), max(signatures.TAIL, zips.TAIL)
 
@@ -269,13 +276,14 @@ def _has_zip_beside_content(path: Path, kind: Kind, tail: bytes, size: int) -> b
     Fields and frames that decompressors skip may have any bytes (RFC 1952, RFC 8878), and so may an RPM's headers. An
     archive in the content may show as well, since what cannot be made smaller is stored as it is.
     """
-    before = size - len(tail)
-    missing = {tail[max(start - before, 0) : end - before] for start, end in zips.directories(tail, size)}
-    if not missing:
-        return False
-    longest = max(map(len, missing))
+    found = list(zips.directories(tail, size))
+    if not found or len(found) > _MAX_DIRECTORIES:
+        return bool(found)
     try:
         with path.open("rb") as file:
+            missing = {_archive_at(file, start, end) for start, end in found}
+            longest = max(map(len, missing))
+            file.seek(0)
             for content in _contents(file, kind, path.name):
                 kept = b""
                 while missing and (piece := content.read(_PIECE)):
@@ -285,6 +293,16 @@ def _has_zip_beside_content(path: Path, kind: Kind, tail: bytes, size: int) -> b
     except Refused:  # reported when its content is read
         return False
     return bool(missing)
+
+
+def _archive_at(file: BinaryIO, start: int, end: int) -> bytes:
+    """Return what unzip reads as an archive whose central directory begins at ``start`` and ends at ``end``.
+
+    With the same directory, the files in front of it may be others.
+    """
+    first = max(zips.first_local(file, start, end), end - _MAX_STORED)
+    file.seek(first)
+    return file.read(end - first)
 
 
 def _contents(file: BinaryIO, kind: Kind, name: str) -> Iterator[Content]:

@@ -92,6 +92,31 @@ def directories(tail: bytes, size: int) -> Iterator[tuple[int, int]]:
         at = tail.rfind(zipfields.END, 0, at)
 
 
+def first_local(file: BinaryIO, start: int, end: int) -> int:
+    """Return where the first local header is that unzip reads for a central directory, ``start`` where there is none.
+
+    ``start`` and ``end`` are as `directories` yields them. Offsets count from where the directory would be by its end
+    record, as for an archive behind other data, or from the beginning of the file. Of a directory with an entry that
+    strict readers refuse nothing is looked for, and of a long one the first megabyte counts.
+    """
+    offset = int.from_bytes(_at(file, end - 6, 4), "little")
+    record = _at(file, start, zipfields.END64_SIZE)
+    if record.startswith(zipfields.END64):
+        size, offset = (int.from_bytes(record[at : at + 8], "little") for at in (40, 48))
+        start -= min(size, start)
+    data = _at(file, start, min(end - start, _OUTPUT))
+    first, at, moved = start, 0, start - offset
+    try:
+        while data[at : at + 4] == zipfields.CENTRAL:
+            entry, at = zipfields.read_entry(data, at)
+            for place in (entry.offset + moved, entry.offset):
+                if 0 <= place < first and _at(file, place, 4) == zipfields.LOCAL:
+                    first = place
+    except Malformed:
+        return start
+    return first
+
+
 def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Item]:
     """Yield the members of the archive ``file``, which must be seekable, in the order of their data.
 
