@@ -271,6 +271,17 @@ def test_a_configured_policy_that_is_not_in_force_is_no_pass(configured: str, st
     assert signals(tmp_path, 8)["crypto-policy"].status == status
 
 
+@pytest.mark.parametrize("name", ["custom.cfg", "user.cfg"])
+@pytest.mark.parametrize(("options", "status"), [("quiet", "fail"), ("quiet fips=1", "pass")])
+def test_an_entry_in_what_the_menu_takes_in_counts(name: str, options: str, status: str, tmp_path: Path) -> None:
+    el9(tmp_path)
+    roots.write(tmp_path, f"/boot/grub2/{name}", f"menuentry x {{\n  linux /vmlinuz-5.14 {options}\n}}\n")
+
+    boot = signals(tmp_path, 9)["boot-loader"]
+
+    assert (boot.status, boot.evidence["count"]) == (status, 2)
+
+
 def test_more_boot_entries_than_are_looked_at_are_unknown(tmp_path: Path) -> None:
     el9(tmp_path)
     for number in range(100):

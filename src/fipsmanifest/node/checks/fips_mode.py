@@ -29,7 +29,10 @@ _PRELINK = "/etc/sysconfig/prelink"
 _PROVIDERS = ("/usr/lib64/ossl-modules/fips.so", "/usr/lib/ossl-modules/fips.so")
 _ENTRIES = "/boot/loader/entries"
 _ENVIRONMENT_BLOCKS = ("/boot/grub2/grubenv", "/boot/efi/EFI/*/grubenv")
-_MENUS = ("/boot/grub2/grub.cfg", "/boot/efi/EFI/*/grub.cfg")
+# The menu, and what it takes in (41_custom, 01_users).
+_MENUS = tuple(
+    base + name for name in ("grub.cfg", "custom.cfg", "user.cfg") for base in ("/boot/grub2/", "/boot/efi/EFI/*/")
+)
 # What says that FIPS mode is on; the others say that it could be.
 _MODES = ("kernel", "kernel-command-line", "crypto-policy", "boot-loader", "system-fips")
 _MAX_ENTRIES = 100
@@ -251,7 +254,8 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
         for line in _KERNEL_LINE.findall(menu)
         if not _RESCUE_KERNEL.match(line)
     ]
-    if el >= 8 and (not found or any(map(_TAKES_ENTRIES.search, menus.values()))):
+    has_menu = any(start.where.endswith("/grub.cfg") for start in found)
+    if el >= 8 and (not has_menu or any(map(_TAKES_ENTRIES.search, menus.values()))):
         entries = list(_entries(node, subject))
         found += entries or [_Start("kernelopts", "$kernelopts")] * bool(kernel_options and not found)
     for where, arguments in found:
