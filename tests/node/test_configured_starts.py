@@ -162,6 +162,14 @@ DOUBTS: dict[str, tuple[str, Change]] = {
     "a unit by a temporary file": replaced("L+ /run/systemd/system/x.service - - - - /opt/x.service"),
     "a crontab by a temporary file": replaced("f+ /etc/crontab - - - - @reboot\\x20root\\x20/opt/x"),
     "a program's mode by a temporary file": replaced("z /usr/bin/kubelet 0777 - - -"),
+    "a direct map of automount": (
+        "mounted-over",
+        all_of(file("/etc/auto.master", "/- /etc/auto.site\n"), file("/etc/auto.site", "/usr/bin -fstype=nfs h:/x\n")),
+    ),
+    "a map of automount in a configuration's place": (
+        "mounted-over",
+        file("/etc/auto.master.d/x.autofs", "/etc/containerd /etc/auto.x\n"),
+    ),
     "a program's owner by a temporary file": replaced("Z /usr/bin - joe"),
     "what changes in an extension's place": ("extension", file("/var/lib/extensions.mutable/usr/bin/x", "x")),
 }
@@ -212,6 +220,13 @@ ORDINARY: dict[str, Change] = {
         'R! /tmp/systemd-private-*\nf+! /run/nologin 0644 - - - "System is booting up. See pam_nologin(8)."\n',
     ),
     "a file system in memory for /run": file("/etc/fstab", "tmpfs /run tmpfs mode=755 0 0\n"),
+    "usual maps of automount": all_of(
+        file(
+            "/etc/auto.master", "/misc /etc/auto.misc\n/net -hosts\n+dir:/etc/auto.master.d\n+auto.master\n/- auto.d\n"
+        ),
+        file("/etc/auto.misc", "cd -fstype=iso9660,ro,nosuid,nodev :/dev/cdrom\n"),
+        file("/etc/auto.d", "/home/joe h:/home/joe\n"),
+    ),
     "links to files elsewhere": all_of(
         lambda t: link(t, "/etc/mtab", "../proc/self/mounts"),
         lambda t: link(t, "/etc/localtime", "../usr/bin/kubelet"),

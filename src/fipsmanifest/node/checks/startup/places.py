@@ -15,9 +15,12 @@ from .results import result
 from .starters import list_names, read_text, read_texts
 
 _FSTAB = "/etc/fstab"
+# Master maps of automount, and maps; a direct one has the place itself (auto.master(5), autofs(5)).
+_AUTOMOUNT = re.compile(r"auto[._].*")
+_MASTER_MAPS = "/etc/auto.master.d"
 _PARTITIONS = ("/", "/usr", "/usr/local", "/opt")  # that have a file system of their own on ordinary nodes
 _COPIES = re.compile(r"(?:\A|,)(?:r?bind|lowerdir=[^,]*|upperdir=[^,]*|loop(?:=[^,]*)?)(?=,|\Z)")
-_STACKED = ("overlay", "fuse", "fuseblk", "tmpfs", "ramfs", "aufs", "squashfs", "erofs", "9p")
+_STACKED = ("overlay", "fuse", "fuseblk", "tmpfs", "ramfs", "aufs", "squashfs", "erofs", "9p", "autofs")
 _TMPFILES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 _REPLACES = ("L", "C", "f", "F", "w", "r", "R", "p", "b", "c", "D")  # tmpfiles.d(5)
 _PERMITS = ("z", "Z", "m", "a", "A")  # modes, owners and access control lists
@@ -42,6 +45,7 @@ def check(node: Node, programs: Programs) -> List[Result]:
         fields = [*line.split(), "", ""]
         if len(fields) > 4 and not fields[0].startswith("#"):  # elsewhere it is part of a field (fstab(5))
             results += judge_mount(programs, _FSTAB, _FSTAB, *fields[:4])
+    results += list(_judge_automount(node, programs, results))
     results += list(_judge_tmpfiles(node, programs, results))
     results += list(_judge_credentials(node, results))
     results += list(_judge_binary_formats(node, programs, results))
@@ -92,6 +96,16 @@ def _configured(directory: str, programs: Programs, replaces: bool) -> str:
             if where == place or where.startswith(place + "/") or (replaces and below):
                 return place
     return ""
+
+
+def _judge_automount(node: Node, programs: Programs, results: List[Result]) -> Iterator[Result]:
+    paths = ["/etc/" + name for name in list_names(node, "/etc", results) if _AUTOMOUNT.match(name)]
+    paths += [posixpath.join(_MASTER_MAPS, name) for name in list_names(node, _MASTER_MAPS, results)]
+    for path, text in read_texts(node, paths, results):
+        for line in text.splitlines():
+            where = "".join(line.split(None, 1)[:1]).strip("\"'")
+            if where.startswith("/") and where != "/-":
+                yield from judge_mount(programs, path, path, "", where, "autofs", "")
 
 
 def _judge_tmpfiles(node: Node, programs: Programs, results: List[Result]) -> Iterator[Result]:
