@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import random
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from fipsmanifest.cluster.nodes import pause_image, read_node, running_image
 from fipsmanifest.cluster.objects import RunObjects
 from fipsmanifest.cluster.payload import MAX_PART, make_payload
-from fipsmanifest.errors import UsageError
+from fipsmanifest.errors import NotTrusted, UsageError
 from fipsmanifest.workflows import check_cluster
 from tests.cluster.conftest import World
 from tests.cluster.test_bad_input import apply
@@ -24,6 +25,7 @@ from tests.cluster.test_lifecycle import command, valid
 from tests.support import roots
 from tests.support.fakekubelet import Reports, create_nodes, node
 from tests.support.forge import Forge
+from tests.support.releases import tool_bytes
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,25 @@ def test_a_tool_that_is_not_signed_is_refused(world: World, tmp_path: Path) -> N
         check_cluster.prepare(replace(world.request, tool=tool))
     with pytest.raises(UsageError, match="is not a node tool"):
         check_cluster.prepare(replace(world.request, tool=Path(world.request.manifests[0])))
+
+
+def test_an_older_tool_than_that_of_a_manifest_is_refused(world: World, trusted: Forge, tmp_path: Path) -> None:
+    tool, manifest = tmp_path / "dkp-fips-tool", tmp_path / "manifest-rhel8.json.asc"
+    tool.write_bytes(tool_bytes("0.9.0"))
+    (tmp_path / "dkp-fips-tool.asc").write_bytes(trusted.detach(tool.read_bytes()))
+    content = roots.make(tmp_path / "root")
+
+    def prepare(version: str, program: bytes) -> None:
+        named = {"version": version, "sha256": hashlib.sha256(program).hexdigest()}
+        manifest.write_bytes(trusted.clearsign(roots.payload_of({**content, "tool": named})))
+        check_cluster.prepare(replace(world.request, tool=tool, manifests=(str(manifest),)))
+
+    prepare("0.9.0", tool_bytes("0.9.0"))
+    prepare("0.8.0", b"another")
+    for version in ("0.9.0", "0.10.0"):
+        with pytest.raises(NotTrusted, match="the manifest was published with") as caught:
+            prepare(version, b"another")
+        assert caught.value.reason == "rolled-back"
 
 
 SCHEDULED = ("--print-cronjob", "--cronjob-image", "registry.example/fipsmanifest:1")

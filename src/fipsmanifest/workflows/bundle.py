@@ -8,7 +8,6 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from ..errors import Incomplete, NotTrusted
 from ..model.definition import Definition
@@ -24,8 +23,8 @@ from ..state.workspace import Workspace, read
 from ..trust.armor import armor
 from ..trust.document import Bindings
 from ..trust.keys import Trust
-from ..trust.text import visible
 from ..trust.verify import verify_cleartext
+from .published_tool import require_tool_of
 
 _INSTRUCTIONS = """\
 {kubernetes} FIPS builds for Enterprise Linux {el}, serial {serial}
@@ -160,7 +159,7 @@ def pack(definition: Definition, parts: Parts, trust: Trust, cosign_keys: tuple[
     signed = verify_cleartext(parts.manifest, trust, bindings=bindings)
     read_tool(parts.tool, parts.signature, consumer, parts.version)
     digest = hashlib.sha256(parts.tool).hexdigest()
-    _require_tool_of(signed.manifest, parts.version, digest)
+    require_tool_of(signed.manifest, parts.version, digest)
     certificates = trust.carried().certificates
     if not certificates:
         raise NotTrusted(
@@ -214,23 +213,6 @@ def _sigstore(
 def _verify_with_cosign(bundle: str) -> str:
     signed = bundle.removesuffix(SUFFIX)
     return f"    cosign verify-blob --key cosign.pub --bundle {bundle} --insecure-ignore-tlog {signed}\n"
-
-
-def _require_tool_of(manifest: Mapping[str, Any], version: str, sha256: str) -> None:
-    """Raise `NotTrusted` unless a tool is the one that the manifest names, or a newer one."""
-    named = manifest.get("tool") or {}
-    if not named.get("version"):
-        return
-    if version == named["version"] and sha256 == named.get("sha256"):
-        return
-    if layout.version_order(version) > layout.version_order(named["version"]):
-        return
-    raise NotTrusted(
-        f"The tool is version {version} with SHA-256 {sha256}, and the manifest was published with version "
-        f"{visible(named['version'])} with SHA-256 {visible(str(named.get('sha256')))}.",
-        "Get the tool that belongs to the manifest, or a newer one.",
-        reason="rolled-back",
-    )
 
 
 def _tar(directory: str, files: dict[str, tuple[bytes, int]], at: datetime) -> bytes:

@@ -34,6 +34,7 @@ from ..trust.keys import Trust
 from ..trust.store import load_trust
 from ..trust.text import utc_now, visible, write_time
 from . import verification
+from .published_tool import require_tool_of
 
 NAMESPACE = "fipsmanifest"
 #: Bytes of one node's whole report.
@@ -180,16 +181,18 @@ def prepare(request: Request) -> Prepared:
         raise UsageError(f"{visible(request.namespace)} is not a namespace's name.", "Correct -n.")
     trust = load_trust(str(request.keys))
     manifests, described = [], []
-    warnings: list[str] = []
+    tool, warnings = _tool(request, trust), list[str]()
     for name in request.manifests:
         given = verification.read(name)
         if verification.is_tool(given.data):
             raise UsageError(f"{name} is a node tool, not a manifest.", "Name the signed manifest.")
         verified = verification.verify(given, trust, Bindings(None, None, None, False, verification.name_in(name)))
+        if request.tool is not None:
+            digest = hashlib.sha256(tool).hexdigest()
+            require_tool_of(verified.manifest or {}, version_of(tool), digest)
         manifests.append((given.name, given.data))
         described.append(_describe(given, verified))
         warnings += verified.warnings
-    tool = _tool(request, trust)
     payload = make_payload(tool, manifests)
     about = {"version": version_of(tool), "sha256": payload.tool_digest}
     return Prepared(payload, tuple(named(manifests)), tuple(described), about, tuple(dict.fromkeys(warnings)))
