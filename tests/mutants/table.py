@@ -523,10 +523,24 @@ MUTANTS = (
         _ADMISSION,
     ),
     Mutant(
+        "admission may give a pod another runtime",
+        "cluster/admission.py",
+        '("hostPID", "hostNetwork", "runtimeClassName")',
+        '("hostPID", "hostNetwork")',
+        _ADMISSION,
+    ),
+    Mutant(
+        "another container may mount a pod's volumes",
+        "cluster/admission.py",
+        "shared = ours.keys() & _by(",
+        "shared = set() & _by(",
+        _ADMISSION,
+    ),
+    Mutant(
         "admission may give a pod another network",
         "cluster/admission.py",
-        '("hostPID", "hostNetwork")',
-        '("hostPID",)',
+        '("hostPID", "hostNetwork", "runtimeClassName")',
+        '("hostPID", "runtimeClassName")',
         _ADMISSION,
     ),
     Mutant(
