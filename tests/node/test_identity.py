@@ -207,7 +207,9 @@ class TestPorts:
         results = check(listed(entry("containerd", roots.sha256(static))), str(short))
 
         assert of(process.pid, results).evidence["claims"] == ["socket /run/containerd/containerd.sock"]
-        assert {one.status for one in results} == {"pass"}
+        # Those of other processes are of other tests, which run a containerd at the same time.
+        own = [one for one in results if process.pid in one.evidence.get("pids", [process.pid])]
+        assert {one.status for one in own} == {"pass"}
 
     def test_a_service_that_another_program_serves_fails_even_where_its_suites_are_allowed(
         self, certificate: tuple[Path, Path]
