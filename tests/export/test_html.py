@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fipsmanifest.export.htmlparts import table_section
 from fipsmanifest.inspect.descriptions import VERDICTS
 from fipsmanifest.model.finding import Verdict
 from tests.export import samples
@@ -175,3 +176,9 @@ def test_a_column_without_any_content_is_left_out() -> None:
     tables = dict(re.findall(r'<table role="table" aria-labelledby="(\w+)">(.*?)</table>', page, re.DOTALL))
     assert ("What to do" in tables["passed"], "What to do" in tables["failed"]) == (False, True)
     assert 'data-head="Found"><span>present<' in tables["passed"]
+
+
+def test_a_table_without_rows_keeps_its_columns() -> None:
+    section = table_section("Components", ("Component", "Verdict"), [])
+
+    assert re.findall(r'scope="col">(\w+)<', section) == ["Component", "Verdict"]

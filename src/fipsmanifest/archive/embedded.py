@@ -284,7 +284,8 @@ def _is_deflate_of_program(data: bytes | bytearray) -> bool:
     return packed or start.startswith((_ELF, b"#!", b"07070")) or start[257:262] == b"ustar"
 
 
-#: Base64 whose content cannot be seen from its start. Source code has it for test data, so only scripts are searched.
+#: Base64 that only scripts are searched for: of some, the content cannot be seen from its start, and source code has it
+#: for test data; that of zlib begins with letters that every text has.
 _OF_SCRIPTS = frozenset((b"/Td6WFoA", b"Qlpo", b"KLUv/", b"UEsDB", b"BCJNG", b"N3q8ryc", *_BASE64_ZLIB))
 #: What a magic that other data has as well is confirmed by.
 _CONFIRM: Mapping[bytes, Callable[[bytes | bytearray], bool]] = {

@@ -99,7 +99,7 @@ def table_section(
     """
     total = len(rows) if count is None else count
     name = re.sub(r"\W+", "-", heading.lower())
-    used = [any(row[place].html for row in rows) for place in range(len(heads))]
+    used = [not rows or any(row[place].html for row in rows) for place in range(len(heads))]
     shown = [tuple(compress(row, used)) for row in rows[:MAX_ROWS]]
     content = _table(name, tuple(compress(heads, used)), shown)
     if total > MAX_ROWS:

@@ -181,20 +181,21 @@ def prepare(request: Request) -> Prepared:
         raise UsageError(f"{visible(request.namespace)} is not a namespace's name.", "Correct -n.")
     trust = load_trust(str(request.keys))
     manifests, described = [], []
-    tool, warnings = _tool(request, trust), list[str]()
+    warnings: list[str] = []
+    tool = _tool(request, trust)
+    version, digest = version_of(tool), hashlib.sha256(tool).hexdigest()
     for name in request.manifests:
         given = verification.read(name)
         if verification.is_tool(given.data):
             raise UsageError(f"{name} is a node tool, not a manifest.", "Name the signed manifest.")
         verified = verification.verify(given, trust, Bindings(None, None, None, False, verification.name_in(name)))
         if request.tool is not None:
-            digest = hashlib.sha256(tool).hexdigest()
-            require_tool_of(verified.manifest or {}, version_of(tool), digest)
+            require_tool_of(verified.manifest or {}, version, digest)
         manifests.append((given.name, given.data))
         described.append(_describe(given, verified))
         warnings += verified.warnings
     payload = make_payload(tool, manifests)
-    about = {"version": version_of(tool), "sha256": payload.tool_digest}
+    about = {"version": version, "sha256": digest}
     return Prepared(payload, tuple(named(manifests)), tuple(described), about, tuple(dict.fromkeys(warnings)))
 
 

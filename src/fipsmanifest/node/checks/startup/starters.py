@@ -98,7 +98,7 @@ _EXTENSIONS = (
     "/var/lib/extensions.mutable",
     *("/run/confexts", "/var/lib/confexts", "/usr/lib/confexts", "/usr/local/lib/confexts"),
 )
-_COMMAND_LINES = (*("/etc/default/grub", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline"),)
+_COMMAND_LINES = ("/etc/default/grub", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
 # GRUB's menu, and what it takes in (41_custom, 01_users).
 _MENUS = ("grub.cfg", "grubenv", "custom.cfg", "user.cfg")
 # Of the boot loader, and of its directory for each vendor.
