@@ -15,6 +15,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from fipsmanifest.cluster import document
+from fipsmanifest.cluster.api import Api, ApiError
 from fipsmanifest.cluster.kubeconfig import load_connection
 from fipsmanifest.cluster.objects import MANAGED_BY, RUN_LABEL
 from fipsmanifest.cluster.permissions import access_objects
@@ -125,6 +126,19 @@ def apply(world: World, items: list[dict[str, Any]]) -> None:
             world.api.create(path, item)
 
 
+def await_resource(api: Api, group: str, resource: str) -> None:
+    """Wait until a resource that was just defined is served; its group answers 404 until then."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            if resource in {one["name"] for one in api.get(group)["resources"]}:
+                return
+        except ApiError as error:
+            assert error.status == 404, error
+        assert time.monotonic() < end, f"{resource} is not served"
+        time.sleep(0.1)
+
+
 def test_the_roles_of_deploy_are_enough_and_nothing_in_them_is_unused(world: World, tmp_path: Path) -> None:
     items = list(yaml.safe_load_all((DEPLOY / "rbac.yaml").read_text()))
     assert items == access_objects("fipsmanifest")
@@ -147,9 +161,7 @@ def test_the_roles_of_deploy_are_enough_and_nothing_in_them_is_unused(world: Wor
         seconds=60,
     )
     with FakeKubelets(world.plane.api(), behave, request.namespace):
-        end = time.monotonic() + 60
-        while "clusterreports" not in str(world.api.get("/apis/openreports.io/v1alpha1").get("resources")):
-            assert time.monotonic() < end
+        await_resource(world.api, "/apis/openreports.io/v1alpha1", "clusterreports")
         for _ in range(2):  # the first creates, the second replaces
             report = check_cluster.check_cluster(request, SILENT)
             check_cluster.publish(request, report)
