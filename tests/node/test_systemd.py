@@ -35,6 +35,7 @@ PIECES = [
     *("\t", "\\x41", "\\n", "\\s", "\\101", "%n", "%i", "%p", "%%", "%t", "/opt/x", "-", "+", "!", ":", "[Service]\n"),
     *("[Unit]\n", "Environment=A=b ", "Environment=", '"C=d e"', "\u00e9", "\\u00e9", "$A", "${A}", "=", "\r\n"),
     *("/usr/bin/kubelet", "ExecStartPre=", "ExecStop=/bin/k ", "Description=x\n", 'Environment="A=%n x" B=c\\x41'),
+    *("[Mount]\n", "[Socket]\n"),
 ]
 LAST = "[Service]\nType=oneshot\nExecStart=/bin/last\n"
 NAMES = ("u{}.service", "a-b-u{}.service", "t@u{}.service")
@@ -170,6 +171,17 @@ def test_a_unit_that_is_a_link_is_what_it_leads_to(target: str, top: Path) -> No
 
     linked = target.startswith("/srv")
     assert [one.program for one in found.commands] == (["/opt/linked"] if linked else ["/opt/before", "/opt/agent"])
+
+
+def test_the_section_of_another_type_of_unit_changes_nothing(top: Path) -> None:
+    pair = Pair(top)
+    hidden = "ExecStart=/opt/agent\nEnvironment=A=b\n[Mount]\nExecStart=\nExecStart=/usr/bin/kubelet\nEnvironment=\n"
+    (pair.directories[4] / "kubelet.service").write_text("[Service]\n" + hidden)
+
+    theirs, ours = pair.theirs(["kubelet.service"])["kubelet.service"], pair.ours()["kubelet.service"]
+
+    pair.assert_alike("kubelet.service", theirs, ours)
+    assert [one.program for one in ours.commands] == ["/opt/agent"]
 
 
 def test_a_link_to_null_and_an_empty_file_mask(top: Path) -> None:

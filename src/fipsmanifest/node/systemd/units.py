@@ -47,7 +47,6 @@ _MAX_UNITS = 4000
 _MAX_LINKS = 40
 _DIRECTORIES = {"runtime": "/run", "state": "/var/lib", "cache": "/var/cache", "logs": "/var/log"}
 _DIRECTORIES["configuration"] = "/etc"
-_SECTIONS = ("Service", "Socket", "Mount", "Swap")
 # What may name an instance of a template beside these (systemd.unit(5), systemd.timer(5), systemd.path(5)).
 _NAMING = (".timer", ".path", ".target", ".automount", ".slice", ".device")
 _INSTANCE = re.compile(r"(?<![\w:.\\-])([\w:.\\-]+@)([\w:.%\\-]+)(\.(?:service|socket|mount|swap))(?![\w.])", re.ASCII)
@@ -201,12 +200,13 @@ class Units:
         if path and self._is_masked(path):
             return Unit(name, tuple(names), path, True, (), (), {}, ())
         entries: List[Entry] = []
+        own = name.rpartition(".")[2].capitalize()  # systemd ignores the sections of other types
         for file in [path] * bool(path) + self._drop_ins(names):
             for section, entry in self._read(file, doubts, name):
-                if section in _SECTIONS and self._entries < _MAX_ENTRIES:
+                if section == own and self._entries < _MAX_ENTRIES:
                     self._entries += 1
                     entries.append(entry)
-                elif section in _SECTIONS:
+                elif section == own:
                     doubts.append("{}: more than {} settings in all units".format(visible(file), _MAX_ENTRIES))
                     break
         unit = Unit(name, tuple(names), path, False, tuple(entries), (), {}, ())
