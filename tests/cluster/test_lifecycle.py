@@ -76,6 +76,7 @@ def test_the_command_writes_json_junit_and_metrics_and_exits_with_the_verdicts_c
     assert abs(time.time() - int(ended)) < 120
     written = world.api.get(f"/api/v1/namespaces/{world.request.namespace}/configmaps/result")["data"]
     assert written["verdict"] == "invalid"
+    assert written["finished"] == found["finished"]
     assert [one["name"] for one in json.loads(written["report.json"])["nodes"]] == ["two"]
     assert world.left() == []
 

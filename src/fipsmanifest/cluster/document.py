@@ -257,7 +257,8 @@ def to_config_map(report: ClusterReport, name: str, namespace: str) -> dict[str,
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": namespace, "labels": dict(MANAGED_BY)},
-        "data": {"verdict": report.aggregate.verdict, "report.json": _compact(document)},
+        # With the time, since a run that ends without a result leaves the ConfigMap as it is.
+        "data": {"verdict": report.aggregate.verdict, "finished": report.finished, "report.json": _compact(document)},
     }
 
 
