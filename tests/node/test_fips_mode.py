@@ -362,6 +362,62 @@ def test_the_menu_says_whether_the_entries_count(
     assert (result.status, result.evidence["count"]) == (status, count)
 
 
+LINUX = "menuentry 'Linux' {{ {} }}\n"
+GOOD = IN_MENU.format("fips=1")
+
+
+# GRUB's manual, "Shell-like scripting"; tuned's 00_tuned and blscfg of Enterprise Linux.
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"grub.cfg": 'set tuned_params="skew_tick=1 fips=0"\n' + TAKEN_IN},
+        {"grub.cfg": TAKEN_IN, "grubenv": GRUBENV.format("fips=1") + "tuned_params=fips=0\n"},
+        {"grub.cfg": "a=fips=0\nset tuned_params=${a}\n" + TAKEN_IN},
+        {"grub.cfg": "set off=fips=0\n" + IN_MENU.format("fips=1 $off")},
+        {"grub.cfg": GOOD + LINUX.format("linux /vmlinuz-4.18 ro; initrd /i;")},
+        {"grub.cfg": GOOD + LINUX.format("insmod gzio; 'linux' /vmlinuz-4.18 ro")},
+        {"grub.cfg": GOOD + "if true; then linux16 /vmlinuz-4.18 ro\nfi\n"},
+        {"grub.cfg": IN_MENU.format("fips=1 \\\n fips=0")},
+        {"grub.cfg": IN_MENU.format("fips=1 'fips=0'")},
+        {"grub.cfg": GOOD + "source $prefix/site.cfg\n", "site.cfg": IN_MENU.format("ro")},
+        {"grub.cfg": GOOD + "configfile (hd0,1)/site.cfg\n", "../site.cfg": IN_MENU.format("ro")},
+        {"grub.cfg": "set blsdir=/other\n" + TAKEN_IN, "../other/b.conf": ENTRY.format("4.18", "ro")},
+        {"grub.cfg": TAKEN_IN, "../loader/entries/b.conf": ENTRY.format("4.18", "fips=1; linux /vmlinuz ro")},
+    ],
+)
+def test_a_command_line_is_what_the_boot_loader_makes_of_it(files: dict[str, str], tmp_path: Path) -> None:
+    el8(tmp_path)
+    for name, text in files.items():
+        roots.write(tmp_path, f"/boot/grub2/{name}", text)
+
+    assert signals(tmp_path, 8)["boot-loader"].status == "fail"
+
+
+@pytest.mark.parametrize(
+    "menu",
+    [
+        'if [ -z "${kernelopts}" ]; then\n  set kernelopts="root=/dev/vda2 ro"\nfi\n' + TAKEN_IN,
+        'set tuned_params="skew_tick=1"\nset tuned_initrd=""\n' + TAKEN_IN,
+        "# linux /vmlinuz-4.18 ro; linux /vmlinuz-4.19 ro\n" + GOOD,
+        IN_MENU.format("'dyndbg=file a +p; file b +p' fips=1"),
+        TAKEN_IN + "if [ -f $prefix/custom.cfg ]; then\n  source $prefix/custom.cfg\nfi\nsource (hd1)/x.cfg\n",
+    ],
+)
+def test_what_ordinary_menus_have_changes_no_command_line(menu: str, tmp_path: Path) -> None:
+    el8(tmp_path)
+    roots.write(tmp_path, "/boot/grub2/grub.cfg", menu)
+
+    assert signals(tmp_path, 8)["boot-loader"].status == "pass"
+
+
+def test_more_values_of_variables_than_a_menu_needs_are_unknown(tmp_path: Path) -> None:
+    el8(tmp_path)
+    values = "".join(f"set {name}=v{number}\n" for name in "abcdefg" for number in range(8))
+    roots.write(tmp_path, "/boot/grub2/grub.cfg", values + IN_MENU.format("$a $b $c $d $e $f $g fips=1"))
+
+    assert signals(tmp_path, 8)["boot-loader"].status == "unknown"
+
+
 @pytest.mark.parametrize(("other", "status", "count"), [("fips=1", "pass", 1), ("quiet", "fail", 2)])
 def test_each_environment_block_may_be_the_one_that_counts(other: str, status: str, count: int, tmp_path: Path) -> None:
     el8(tmp_path)

@@ -312,6 +312,13 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "kernel-command-line",
         file("/boot/loader/entries/a.conf", "title x\noptions root=/dev/a fips=1 init=/opt/i\n"),
     ),
+    "another init of a menu that another one takes in": (
+        "kernel-command-line",
+        all_of(
+            file("/boot/grub2/grub.cfg", "source $prefix/site.cfg\n"),
+            file("/boot/grub2/site.cfg", "linux /v root=/dev/a fips=1 init=/opt/i\n"),
+        ),
+    ),
     "a unit of the command line": ("kernel-command-line", file(GRUB, 'GRUB_CMDLINE_LINUX="systemd.run=/opt/i"\n')),
     "a unit among credentials": (
         "kernel-command-line",

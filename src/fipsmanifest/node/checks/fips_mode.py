@@ -13,7 +13,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence
 from ...trust.text import visible
 from .. import provenance, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
-from . import procfs
+from . import grub, procfs
 from .platform import os_release
 
 ID = "fips-mode"
@@ -43,7 +43,6 @@ _BOOT = "Give the kernel fips=1 at every start: grubby --update-kernel=ALL --arg
 # What dracut calls its rescue image and entry; a name that merely holds the word starts a system as any other does.
 _RESCUE_ENTRY = re.compile(r"(?:^|-)0-rescue(?:-.*)?\.conf$")
 _RESCUE_KERNEL = re.compile(r"\S*vmlinuz-0-rescue(?:-\S*)?(?:\s|$)")
-_KERNEL_OPTIONS = re.compile(r"\$(?:\{kernelopts\}|kernelopts\b)")
 _PRELINKING = re.compile(r"""^\s*(?:export\s+)?PRELINKING=(["']?)yes\1(?:[\s;].*)?$""", re.MULTILINE)
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 # Where the menu takes in the entries of the Boot Loader Specification.
@@ -52,7 +51,6 @@ _TAKES_ENTRIES = re.compile(r"^(?!\s*(?:#|insmod\s)).*\bblscfg\b", re.MULTILINE)
 _WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
 # The subpolicies that EL9 and later count as FIPS mode; others, as NO-ENFORCE-EMS and SHA1, may take back what it asks.
 _NARROWING = frozenset(("OSPP", "STIG"))
-_KERNEL_LINE = re.compile(r"^\s*(?:linux|linux16|linuxefi)\s+(.*)$", re.MULTILINE)
 
 
 class _Unread(Exception):
@@ -246,42 +244,45 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
     EL8 and later keep them as entries, which GRUB's menu includes unless it is configured otherwise
     (GRUB_ENABLE_BLSCFG=false); then the menu has them itself, as on EL7.
     """
-    kernel_options = _kernel_options(node, subject)
-    menus = {path: _read(node, path, subject) or "" for path in _matching(node, _MENUS, subject)}
-    found = [
-        _Start(path, line)
-        for path, menu in menus.items()
-        for line in _KERNEL_LINE.findall(menu)
-        if not _RESCUE_KERNEL.match(line)
+    own = {path: _read(node, path, subject) or "" for path in _matching(node, _MENUS, subject)}
+    blocks = [
+        grub.read_block(_read(node, path, subject) or "") for path in _matching(node, _ENVIRONMENT_BLOCKS, subject)
     ]
-    has_menu = any(start.where.endswith("/grub.cfg") for start in found)
-    if el >= 8 and (not has_menu or any(map(_TAKES_ENTRIES.search, menus.values()))):
-        entries = list(_entries(node, subject))
-        found += entries or [_Start("kernelopts", "$kernelopts")] * bool(kernel_options and not found)
-    for where, arguments in found:
+    try:
+        menus = grub.with_taken_in(own, lambda path: _read(node, path, subject))
         # More than one block is there where firmware of either kind may start the node: it may be any of them.
-        around = _KERNEL_OPTIONS.split(arguments)
-        for meant in sorted({options.join(around) for options in kernel_options or [""]}):
-            yield _Start(where, meant)
+        variables = grub.variables_of(menus, blocks)
+        found = [
+            _Start(path, line)
+            for path, menu in menus.items()
+            for line in grub.command_lines(menu, variables)
+            if not _RESCUE_KERNEL.match(line)
+        ]
+        has_menu = any(start.where.endswith("/grub.cfg") for start in found)
+        if el >= 8 and (not has_menu or any(map(_TAKES_ENTRIES.search, menus.values()))):
+            entries = list(_entries(node, subject, grub.entry_directories(variables)))
+            if not entries and not found and any("kernelopts" in block for block in blocks):
+                entries = [_Start("kernelopts", "$kernelopts")]
+            # GRUB makes a command of an entry (blscfg).
+            found += [
+                _Start(where, line)
+                for where, arguments in entries
+                for line in grub.command_lines("linux x " + arguments, variables)
+            ]
+    except grub.TooMany:
+        raise _Unread(subject, "too-many", "/boot/grub2")
+    yield from found
 
 
-def _kernel_options(node: Node, subject: str) -> List[str]:
-    """Return what the environment blocks have for ``$kernelopts``."""
-    found = []
-    for path in _matching(node, _ENVIRONMENT_BLOCKS, subject):
-        lines = (_read(node, path, subject) or "").splitlines()
-        found += [line.partition("=")[2] for line in lines if line.startswith("kernelopts=")][:1]
-    return found
-
-
-def _entries(node: Node, subject: str) -> Iterator[_Start]:
-    """Return the entries of the Boot Loader Specification."""
-    for name in _few_names(node, _ENTRIES, subject):
-        if name.endswith(".conf") and not _RESCUE_ENTRY.search(name):
-            path = posixpath.join(_ENTRIES, name)
-            lines = (_read(node, path, subject) or "").splitlines()
-            options = " ".join(" ".join(line.split()[1:]) for line in lines if line.split()[:1] == ["options"])
-            yield _Start(path, options)
+def _entries(node: Node, subject: str, others: Sequence[str]) -> Iterator[_Start]:
+    """Return the entries of the Boot Loader Specification, of the usual directory and of ``others``."""
+    for directory in (_ENTRIES, *others):
+        for name in _few_names(node, directory, subject):
+            if name.endswith(".conf") and not _RESCUE_ENTRY.search(name):
+                path = posixpath.join(directory, name)
+                lines = (_read(node, path, subject) or "").splitlines()
+                options = " ".join(" ".join(line.split()[1:]) for line in lines if line.split()[:1] == ["options"])
+                yield _Start(path, options)
 
 
 def _mark(node: Node, el: int) -> List[Result]:

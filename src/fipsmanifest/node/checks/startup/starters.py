@@ -1,5 +1,6 @@
 """What starts programs beside systemd's units: cron, boot scripts, D-Bus, udev, generators, users' units."""
 
+import contextlib
 import errno
 import posixpath
 import re
@@ -8,7 +9,7 @@ from typing import Iterator, List, Sequence, Set, Tuple
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from .. import variables
+from .. import grub, variables
 from . import changes, environment, shell, static_pods
 from .programs import OTHER, Programs
 from .results import result
@@ -229,9 +230,16 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
 
 def _judge_command_lines(node: Node, programs: Programs) -> Iterator[Result]:
     """Judge what a kernel command line starts, and the variables that it gives to everything that systemd starts."""
-    paths = [posixpath.join(one, name) for one in _ENTRIES for name in list_names(node, one, [])[:_MAX_FILES]]
     loaders = [posixpath.join(_LOADERS, name) for name in list_names(node, _LOADERS, [])[:_MAX_FILES]]
-    paths += [posixpath.join(directory, one) for directory in ("/boot/grub2", *loaders) for one in _MENUS]
+    paths = [posixpath.join(directory, one) for directory in ("/boot/grub2", *loaders) for one in _MENUS]
+    entries = list(_ENTRIES)
+    with contextlib.suppress(grub.TooMany):
+        menus = grub.with_taken_in(
+            {path: read_text(node, path, []) for path in paths}, lambda path: read_text(node, path, []) or None
+        )
+        paths = list(menus)
+        entries += grub.entry_directories(grub.variables_of(menus, []))
+    paths += [posixpath.join(one, name) for one in entries for name in list_names(node, one, [])[:_MAX_FILES]]
     for path in [*_COMMAND_LINES, *paths, *(["/proc/cmdline"] if node.live else [])]:
         # Whether a boot loader can be read is for the check of the FIPS mode to say.
         text = read_text(node, path, [])
