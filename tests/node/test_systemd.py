@@ -244,6 +244,50 @@ def test_directories_of_drop_ins_count_as_in_the_nodes_systemd(release: str, the
     assert [one.program for one in unit.commands] == there
 
 
+# By hand from open_follow() of core/load-fragment.c and from path-lookup.c of versions 219 and 239.
+@pytest.mark.parametrize(
+    ("release", "there"),
+    [("7.9", {"/bin/old", "/bin/new"}), ("8.4", {"/bin/old", "/bin/new"}), ("9.4", {"/bin/new"})],
+)
+def test_until_release_8_the_end_of_a_link_may_be_what_counts(release: str, there: set[str], tmp_path: Path) -> None:
+    roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')
+    roots.write(tmp_path, "/usr/lib/systemd/system/agent.service", "[Service]\nExecStart=/bin/old\n")
+    roots.write(tmp_path, "/etc/systemd/system/agent.service", "[Service]\nExecStart=/bin/new\n")
+    (tmp_path / "etc/systemd/system/kubelet.service").symlink_to("/usr/lib/systemd/system/agent.service")
+
+    found = [one for one in systemd.Units(str(tmp_path)).load_all() if "kubelet.service" in one.names]
+
+    assert {one.commands[0].program for one in found} == there
+
+
+@pytest.mark.parametrize(("release", "there"), [("7.9", ["A"]), ("8.4", ["A"]), ("9.4", [])])
+def test_until_release_8_a_unit_has_the_name_of_the_file_that_its_link_leads_to(
+    release: str, there: list[str], tmp_path: Path
+) -> None:
+    roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')
+    roots.write(tmp_path, "/opt/agent.service", "[Service]\nExecStart=/bin/a\n")
+    roots.write(tmp_path, "/etc/systemd/system/agent.service.d/1.conf", "[Service]\nEnvironment=A=b\n")
+    (tmp_path / "etc/systemd/system/kubelet.service").symlink_to("/opt/agent.service")
+
+    found = {one.name: one for one in systemd.Units(str(tmp_path)).load_all()}
+
+    assert list(found["kubelet.service"].environment) == there
+
+
+@pytest.mark.parametrize("directory", ["system.control", "system.attached"])
+@pytest.mark.parametrize(("release", "there"), [("7.9", "/bin/a"), ("8.4", "/bin/other")])
+def test_a_directory_that_the_nodes_systemd_does_not_know_hides_nothing(
+    release: str, there: str, directory: str, tmp_path: Path
+) -> None:
+    roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')
+    roots.write(tmp_path, "/usr/lib/systemd/system/a.service", "[Service]\nExecStart=/bin/a\n")
+    roots.write(tmp_path, f"/etc/systemd/{directory}/a.service", "[Service]\nExecStart=/bin/other\n")
+
+    (unit,) = systemd.Units(str(tmp_path)).load_all()
+
+    assert [one.program for one in unit.commands] == [there]
+
+
 @pytest.mark.parametrize(
     "text",
     [

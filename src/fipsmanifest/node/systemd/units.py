@@ -39,6 +39,10 @@ _TYPES = (".service", ".socket", ".mount", ".swap")
 _VERSIONS = {"7": 219, "8": 239}  # of Enterprise Linux; the others have the newest rules
 _PREFIX_DIRECTORIES = 239  # the first version with drop-in directories such as kube-.service.d
 _TYPE_DIRECTORIES = 244  # the first version with service.d
+_BY_NAMES = 244  # the first version that loads the file of the name that a link leads to, and not what is at its end
+# Directories of the search path that came with version 239 or shortly before (path-lookup.c).
+_LATER_DIRECTORIES = re.compile(r"/systemd/(?:system\.control|system\.attached|transient)\Z")
+_FIRST_WITH_THEM = 239
 _MANAGER_DROP_INS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _MAX_SIZE = 128 * 1024
 _MAX_TOTAL = 8 * 1024 * 1024  # of all files; a node's own units are half a megabyte
@@ -103,7 +107,10 @@ class Units:
         self._named: Set[str] = set()
         """Names of units that other units make of templates."""
         seen: Set[bytes] = set()
-        for directory in SEARCH_PATH:
+        self._search_path = tuple(
+            one for one in SEARCH_PATH if self._version >= _FIRST_WITH_THEM or not _LATER_DIRECTORIES.search(one)
+        )
+        for directory in self._search_path:
             names = self._list(directory, seen)
             if names:
                 self._files[directory] = names
@@ -137,7 +144,14 @@ class Units:
             aliases.setdefault(self._target(name), []).append(name)
         if len(aliases) > _MAX_UNITS:
             self.doubts.append("there are more than {} units".format(_MAX_UNITS))
-        loaded = [self._load(name, sorted({name, *aliases[name]})) for name in sorted(aliases)[:_MAX_UNITS]]
+        loaded = []
+        for name in sorted(aliases)[:_MAX_UNITS]:
+            ends = self._ends_of_links([name, *aliases[name]])
+            known = sorted({name, *aliases[name], *map(posixpath.basename, ends)})
+            loaded.append(self._load(name, known))
+            # It depends on the order in which units are loaded which of the files counts.
+            own = self._place(self._fragment(name))
+            loaded += [self._load(name, known, end) for end in ends if self._place(end) not in (own, None)]
         self._read_others(wanted)
         seen = set(wanted)
         while self._named - seen:
@@ -171,12 +185,27 @@ class Units:
             path = self._fragment(name)
             target = self._link(path) if path else None
             other = posixpath.basename(target or name)
-            is_unit = other.endswith(_TYPES) and posixpath.dirname(target or "") in SEARCH_PATH
+            is_unit = other.endswith(_TYPES) and posixpath.dirname(target or "") in self._search_path
             if other == name or not is_unit or not self._fragment(other):
                 return name
             name = other
         self.doubts.append("{}: links without an end".format(visible(name)))
         return name
+
+    def _ends_of_links(self, names: Iterable[str]) -> List[str]:
+        """Return what the links of units lead to where systemd reads that, and takes its name for the unit's, too.
+
+        Versions before 244 do so (open_follow() of core/load-fragment.c).
+        """
+        found: List[str] = []
+        for path in map(self._fragment, names if self._version < _BY_NAMES else ()):
+            for _ in range(_MAX_LINKS):
+                target = self._link(path) if path else None
+                if target is None or not target.endswith(_TYPES):
+                    break
+                path = target
+                found.append(path)
+        return list(dict.fromkeys(found))
 
     def _fragment(self, name: str) -> str:
         """Return the path of the unit file that counts: the first one, for an instance its template's as well."""
@@ -194,9 +223,10 @@ class Units:
             return None
         return posixpath.normpath(posixpath.join(posixpath.dirname(path), os.fsdecode(target)))
 
-    def _load(self, name: str, names: List[str]) -> Unit:
+    def _load(self, name: str, names: List[str], path: str = "") -> Unit:
+        """Return a unit with all its names; its file is at ``path``, or where its name is found."""
         doubts: List[str] = []
-        path = self._fragment(name)
+        path = path or self._fragment(name)
         if path and self._is_masked(path):
             return Unit(name, tuple(names), path, True, (), (), {}, ())
         entries: List[Entry] = []
@@ -226,10 +256,10 @@ class Units:
     def _drop_ins(self, names: List[str]) -> List[str]:
         """Return a unit's drop-ins in the order in which they apply: by file name, each from its first directory."""
         chains = [list(self._drop_in_directories(name)) for name in names]
-        wanted = [(directory, one) for chain in chains for directory in SEARCH_PATH for one in chain]
+        wanted = [(directory, one) for chain in chains for directory in self._search_path for one in chain]
         if self._version >= _TYPE_DIRECTORIES:
             kind = names[0].rpartition(".")[2] + ".d"
-            wanted += [(directory, kind) for directory in SEARCH_PATH]
+            wanted += [(directory, kind) for directory in self._search_path]
         found: Dict[str, str] = {}
         for directory, one in dict.fromkeys(wanted):
             if one in self._files.get(directory, ()):
@@ -311,11 +341,13 @@ class Units:
         return environment
 
     def _exists(self, path: str) -> bool:
+        return self._place(path) is not None
+
+    def _place(self, path: str) -> Optional[bytes]:
         try:
-            tree.resolve(self._root, path)
-            return True
+            return tree.resolve(self._root, path)
         except OSError:
-            return False
+            return None
 
     def _environment(self, unit: Unit, doubts: List[str]) -> Dict[str, Entry]:
         environment = {**_directories(unit), **self._manager}
