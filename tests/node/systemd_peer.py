@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -52,3 +53,27 @@ def _properties(block: str) -> Dump:
         elif separator:
             found.setdefault(name, []).append(value)
     return found
+
+
+def _strings(found: int | None) -> list[bytes]:
+    strings = ctypes.cast(found or 0, ctypes.POINTER(ctypes.c_char_p))
+    return list(iter(iter(strings).__next__, None)) if found else []
+
+
+def _library() -> ctypes.CDLL:
+    """Return the functions that systemd's manager shares with its other programs."""
+    return ctypes.CDLL(str(next(Path("/usr/lib").glob("*/systemd/libsystemd-shared-*.so"))))
+
+
+def read_environment_file(path: Path) -> list[bytes] | None:
+    """Return the variables that systemd reads in a file, in their order; None where it refuses the file."""
+    found = ctypes.c_void_p()
+    result = _library().load_env_file(None, os.fsencode(path), ctypes.byref(found))
+    return None if result < 0 else _strings(found.value)
+
+
+def replace_variables(words: list[bytes], environment: list[bytes]) -> list[bytes]:
+    """Return a command's words with variables replaced."""
+    replace = _library().replace_env_argv
+    replace.restype = ctypes.c_void_p
+    return _strings(replace(*((ctypes.c_char_p * (len(one) + 1))(*one, None) for one in (words, environment))))

@@ -35,7 +35,7 @@ PIECES = [
     *("\t", "\\x41", "\\n", "\\s", "\\101", "%n", "%i", "%p", "%%", "%t", "/opt/x", "-", "+", "!", ":", "[Service]\n"),
     *("[Unit]\n", "Environment=A=b ", "Environment=", '"C=d e"', "\u00e9", "\\u00e9", "$A", "${A}", "=", "\r\n"),
     *("/usr/bin/kubelet", "ExecStartPre=", "ExecStop=/bin/k ", "Description=x\n", 'Environment="A=%n x" B=c\\x41'),
-    *("[Mount]\n", "[Socket]\n"),
+    *("[Mount]\n", "[Socket]\n", "\udcff", "\ufffe"),
 ]
 LAST = "[Service]\nType=oneshot\nExecStart=/bin/last\n"
 NAMES = ("u{}.service", "a-b-u{}.service", "t@u{}.service")
@@ -87,7 +87,7 @@ class Pair:
 def write_random(pick: random.Random, pair: Pair, name: str) -> None:
     text = "".join(pick.choice(PIECES) for _ in range(pick.randrange(1, 14)))
     base = pick.choice(("[Service]\nExecStart=/bin/base x\n", "[Service]\n" + text, "[Service]\nExecStart=" + text))
-    (pick.choice(pair.directories) / name).write_text(base, newline="")
+    (pick.choice(pair.directories) / name).write_text(base, newline="", errors="surrogateescape")
     if pick.random() < 0.5:
         (pick.choice(pair.directories) / name).write_text("[Service]\nExecStart=/bin/other\n")
     near = [name + ".d", "service.d"]
@@ -103,7 +103,7 @@ def write_random(pick: random.Random, pair: Pair, name: str) -> None:
             file.symlink_to("/dev/null")
             continue
         text = "".join(pick.choice(PIECES) for _ in range(pick.randrange(1, 8)))
-        file.write_text("[Service]\n" + pick.choice(["", "ExecStart=\n"]) + text, newline="")
+        file.write_text("[Service]\n" + pick.choice(["", "ExecStart=\n"]) + text, newline="", errors="surrogateescape")
     last = pair.directories[0] / (name + ".d")
     last.mkdir(exist_ok=True)
     (last / "99-z.conf").write_text(LAST)
@@ -325,6 +325,118 @@ def test_what_versions_of_systemd_read_differently_or_refuse_is_a_doubt(text: st
 )  # fmt: skip
 def test_environment_files_are_read_as_the_manual_has_them(text: str, values: dict[str, str]) -> None:
     assert systemd.read_environment_file(text) == values
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_environment_files_are_read_as_systemd_reads_them(seed: int, tmp_path: Path) -> None:
+    pick = random.Random(seed)
+    pieces = [
+        "A=",
+        "B=",
+        "C=",
+        "a",
+        "b c",
+        "\n",
+        "\n",
+        "\r",
+        "\r\n",
+        "\t",
+        " ",
+        "\\",
+        "'",
+        '"',
+        "#",
+        ";",
+        "=",
+        "$",
+        "`",
+    ]
+    pieces += ["\ufffe", "\udcff", "\u00e9", "\x01", "\0"]
+    weights = [4] * (len(pieces) - 5) + [1] * 5
+    file = tmp_path / "file"
+    read = 0
+    for _ in range(1000):
+        text = "".join(pick.choices(pieces, weights, k=pick.randrange(1, 20)))
+        file.write_text(text, newline="", errors="surrogateescape")
+        theirs = systemd_peer.read_environment_file(file)
+        try:
+            ours = systemd.read_environment_file(text)
+        except systemd.Malformed:
+            assert theirs is None, repr(text)
+            continue
+        pairs = [one.decode().partition("=") for one in theirs or []]
+        # What is no variable, or has another control character than these, is removed before the start.
+        wanted = {name: value for name, _, value in pairs if name in ("A", "B", "C") and "\x01" not in value}
+        if not any("\r" in value for value in wanted.values()):
+            assert {name: value for name, value in ours.items() if name in ("A", "B", "C")} == wanted, repr(text)
+            read += 1
+    assert read > 300
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_variables_are_replaced_as_systemd_replaces_them(seed: int) -> None:
+    pick = random.Random(seed)
+    environment = {"A": "x", "B": "y 'z w' \\-v \"a\\b\"", "C": ""}
+    pieces = ["$", "{", "}", "A", "B", "${A}", "${B}", "${C}", "${D}", "$$", ":", "-", "a", " "]
+    for _ in range(1000):
+        words = ["".join(pick.choices(pieces, k=pick.randrange(1, 8))) for _ in range(3)]
+        theirs = systemd_peer.replace_variables(
+            [one.encode() for one in words], [f"{name}={value}".encode() for name, value in environment.items()]
+        )
+        entries = {name: systemd.Entry(name, value, "") for name, value in environment.items()}
+        line = " ".join(f'"{word}"' for word in words)
+        (ours,) = systemd.read_commands(systemd.Entry("ExecStart", "/bin/a " + line, ""), "a.service", entries)
+
+        assert list(ours.arguments) == [one.decode() for one in theirs], words
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A='x\\-y'\n", "x-y"),
+        ('A="x\\-y"\n', "x-y"),
+        ('A="x\\\ny"\n', "xy"),
+        ("A='x\\\ny'\n", "xy"),
+        ("A='x\\'y'\n", "x'y"),
+    ],
+)
+def test_before_version_247_a_backslash_hides_what_follows_it_in_every_quotation(text: str, value: str) -> None:
+    # By hand from parse_env_file_internal() of version 239.
+    assert systemd.read_environment_file(text, 239) == {"A": value}
+
+
+@pytest.mark.parametrize(
+    ("release", "text", "there"),
+    [
+        ("9.4", 'Environment=A=b\nEnvironment="A=\\x0b"', "b"),  # a control character
+        ("7.9", 'Environment=A=b\nEnvironment="A=\\n"', "b"),
+        ("9.4", 'Environment=A=b\nEnvironment="A=\\n"', "\n"),
+        ("7.9", "Environment=A=b\nUnsetEnvironment=A", "b"),  # which version 235 brought
+        ("9.4", "Environment=A=b\nUnsetEnvironment=A", None),
+        ("9.4", "Environment=A=b\nUnsetEnvironment=A \udcff", "b"),
+    ],
+)
+def test_a_variable_is_replaced_or_unset_where_the_nodes_systemd_does_so(
+    release: str, text: str, there: str | None, tmp_path: Path
+) -> None:
+    roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')
+    roots.write(tmp_path, "/etc/systemd/system/a.service", "")
+    text = f"[Service]\nExecStart=/bin/a\n{text}\n"
+    (tmp_path / "etc/systemd/system/a.service").write_text(text, errors="surrogateescape")
+
+    (unit,) = systemd.Units(str(tmp_path)).load_all()
+
+    assert (unit.environment["A"].value if "A" in unit.environment else None) == there
+
+
+@pytest.mark.parametrize("other", ["ManagerEnvironment=", "ManagerEnvironment=A="])
+def test_what_one_setting_of_the_manager_sets_another_does_not_take_back(other: str, tmp_path: Path) -> None:
+    roots.write(tmp_path, "/etc/systemd/system.conf", f"[Manager]\nDefaultEnvironment=A=b\n{other}\n")
+    roots.write(tmp_path, "/etc/systemd/system/a.service", "[Service]\nExecStart=/bin/a\n")
+
+    (unit,) = systemd.Units(str(tmp_path)).load_all()
+
+    assert unit.environment["A"].value == "b"
 
 
 @pytest.mark.parametrize(

@@ -208,8 +208,11 @@ def open_file(path: bytes, follow: bool = False) -> int:
     return descriptor
 
 
-def read_small(root: str, path: str, limit: int = 64 * 1024) -> str:
-    """Read a short text file of the node; raises `OSError` or `NotRegular`, and cuts at ``limit`` bytes."""
+def read_small(root: str, path: str, limit: int = 64 * 1024, errors: str = "backslashreplace") -> str:
+    """Read a short text file of the node; raises `OSError` or `NotRegular`, and cuts at ``limit`` bytes.
+
+    ``errors`` says what becomes of bytes that are not UTF-8.
+    """
     descriptor = open_file(resolve(root, path))
     try:
         # Files of /proc give a page at a time.
@@ -220,7 +223,7 @@ def read_small(root: str, path: str, limit: int = 64 * 1024) -> str:
                 break
             parts.append(part)
             missing -= len(part)
-        return b"".join(parts).decode("utf-8", "backslashreplace")
+        return b"".join(parts).decode("utf-8", errors)
     finally:
         os.close(descriptor)
 

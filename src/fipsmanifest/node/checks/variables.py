@@ -32,7 +32,8 @@ def status_of(name: str, value: Optional[str]) -> Optional[str]:
         return None
     if value is None:
         return UNKNOWN
-    if not value.strip():
+    # Between the names of libraries are blanks and colons (ld.so(8)).
+    if not value.strip(" :" if name in _INJECT else " "):
         return None
     if name in _INJECT or value.strip().lower() in _OFF.get(name, ()):
         return FAIL

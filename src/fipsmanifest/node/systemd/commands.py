@@ -8,7 +8,7 @@ import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ...trust.text import visible
-from .syntax import BLANK, MAX_WORDS, VARIABLE, Entry, Malformed, first_word, split
+from .syntax import BLANK, MAX_WORDS, VARIABLE, Entry, Malformed, first_word, is_valid_value, split
 
 _MAX_ARGUMENTS = 256 * 1024
 COMMANDS = (
@@ -21,7 +21,8 @@ _FIXED_SPECIFIERS = {"%": "%", "t": "/run", "S": "/var/lib", "C": "/var/cache", 
 _FIXED_SPECIFIERS.update({"h": "/root", "u": "root", "U": "0", "g": "root", "G": "0"})
 _OTHER_SPECIFIERS = frozenset("AaBbcdDfHIiJjklMmNnopPqRrsTvVWwy")
 _ESCAPED = re.compile(r"\\x([0-9A-Fa-f]{2})|-")
-_BRACED = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# Before a colon, or without an end, it stays as it is (replace_env_n() of basic/env-util.c).
+_BRACED = re.compile(r"\$\$|\$\{([^}:]*)(\}|:|\Z)")
 
 
 class Command(NamedTuple):
@@ -39,7 +40,7 @@ class Command(NamedTuple):
     """Why the command is not known exactly; empty where it is."""
 
 
-def assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], unit: str = "") -> None:
+def assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], version: int, unit: str = "") -> None:
     """Add the variables of Environment= or DefaultEnvironment=; an empty value clears what was set before."""
     if not entry.value:
         environment.clear()
@@ -55,7 +56,7 @@ def assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], unit:
                 "{}: {}: {} has a specifier that is none".format(visible(entry.path), entry.key, visible(word))
             )
         name, equals, value = expanded.partition("=")
-        if equals and VARIABLE.match(name):
+        if equals and VARIABLE.match(name) and is_valid_value(value, version):
             environment[name] = Entry(name, value, entry.path)
 
 
@@ -132,7 +133,12 @@ def _substitute(words: List[str], environment: Dict[str, str]) -> List[str]:
         if word.startswith("$") and word[1:2] not in ("{", "$"):
             found += split(environment.get(word[1:], ""), escapes=False)
         else:
-            found.append(
-                _BRACED.sub(lambda match: environment.get(match.group(1), "") if match.group(1) else "$", word)
-            )
+            found.append(_BRACED.sub(lambda match: _value_of(match, environment), word))
     return found
+
+
+def _value_of(match: Any, environment: Dict[str, str]) -> str:
+    name, end = match.groups()
+    if name is None:
+        return "$"
+    return environment.get(name, "") if end == "}" else str(match.group())

@@ -16,6 +16,18 @@ BLANK = " \t\n\r"
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
 _ESCAPES.update({one: one for one in "\\\"'"})
 _ESCAPE = re.compile(r"([abfnrtvs\\\"'])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-3][0-7]{2})")
+# With the characters that Unicode leaves to programs (unichar_is_valid() of basic/utf8.c).
+_NONCHARACTERS = "".join(chr(plane * 0x10000 + last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+NOT_UTF_8 = re.compile("[\udc80-\udcff\ufdd0-\ufdef{}]".format(_NONCHARACTERS))
+"""What systemd does not take for UTF-8, in a text that was decoded with `surrogateescape`."""
+_WITH_LINE_BREAKS = 239  # the first version that takes variables with line breaks (its NEWS)
+# The versions before read backslashes between quotation marks in another way than a shell (NEWS of 241 and 247).
+_AS_SHELLS = 247
+# Up to the next variable: blanks, comments, in which a backslash hides the end of the line, and lines without a sign.
+_BEFORE_VARIABLE = re.compile(
+    r"(?:[ \t\n\r]+|[#;](?:\\[\s\S]|[^\\\n\r])*\\?(?:[\n\r]|\Z)|[^ \t\n\r#;][^=\n\r]*(?:[\n\r]|\Z))*"
+)
+_KEY = re.compile(r"([^ \t\n\r#;][^=\n\r]*)=")
 
 
 class Entry(NamedTuple):
@@ -55,7 +67,8 @@ def _parse(text: str, path: str, comments_continue: bool) -> List[Tuple[str, Ent
             continue
         line = "".join([*continued, line]).strip(BLANK)
         continued = []
-        if not line or line[0] in "#;":
+        # systemd ignores lines that are not UTF-8.
+        if not line or line[0] in "#;" or NOT_UTF_8.search(line):
             continue
         if line[0] == "[":
             if line[-1] != "]":
@@ -72,7 +85,10 @@ def _parse(text: str, path: str, comments_continue: bool) -> List[Tuple[str, Ent
 
 
 def split(text: str, escapes: bool = True) -> List[str]:
-    """Split a value into words as systemd.syntax(7) has it; raises `Malformed`."""
+    """Split a value into words as systemd.syntax(7) has it; raises `Malformed`.
+
+    Without ``escapes`` a backslash makes the next letter one like others, as in the value of a variable.
+    """
     words: List[str] = []
     rest = text.lstrip(BLANK)
     while rest:
@@ -89,7 +105,11 @@ def first_word(text: str, escapes: bool = True) -> Tuple[str, str]:
     quote, at = "", 0
     while at < len(text):
         letter = text[at]
-        if letter == "\\" and escapes:
+        if letter == "\\" and not escapes:
+            parts.append(text[at + 1 : at + 2])
+            at += 2
+            continue
+        if letter == "\\":
             match = _ESCAPE.match(text, at + 1)
             if match is None:
                 raise Malformed("it has an escape that is none: {}".format(text[at : at + 4]))
@@ -124,69 +144,75 @@ def _unescaped(match: Any) -> str:
     return chr(number)
 
 
-def read_environment_file(text: str) -> Dict[str, str]:
+def is_valid_value(value: str, version: int) -> bool:
+    """Return whether systemd takes a variable's value; it ignores others, and leaves an earlier one as it is."""
+    allowed = "\t\n" if version >= _WITH_LINE_BREAKS else "\t"
+    return all(letter in allowed or (letter >= " " and letter != "\x7f") for letter in value)
+
+
+def read_environment_file(text: str, version: int = NEWEST) -> Dict[str, str]:
     """Return the variables of an EnvironmentFile= (systemd.exec(5)); lines without ``=`` are ignored.
 
-    Raise `Malformed` where there are too many.
+    Raise `Malformed` where there are too many, or systemd does not take the file.
     """
+    if "\0" in text:
+        raise Malformed("it has a null byte")
     found: Dict[str, str] = {}
-    at, text = 0, text.replace("\r\n", "\n")
+    at = 0
     while at < len(text):
-        match = re.compile(r"[ \t\r\n]*").match(text, at)
+        # The comments, blank lines and lines without a sign before a variable, none of which may be there.
+        match = _BEFORE_VARIABLE.match(text, at)
         at = match.end() if match else at
-        if text[at : at + 1] in ("#", ";"):
-            at = _comment_end(text, at)
-            continue
-        line = re.compile(r"([^=\n]*)(=?)").match(text, at)
-        key, equals = line.groups() if line else ("", "")
-        at = line.end() if line else len(text)
-        if equals:
-            value, at = _environment_value(text, at)
-            if VARIABLE.match(key.strip(BLANK)):
-                found[key.strip(BLANK)] = value
+        variable = _KEY.match(text, at)
+        if variable is None:
+            break
+        value, at = _environment_value(text, variable.end(), version)
+        name = variable.group(1).rstrip(BLANK)
+        if NOT_UTF_8.search(name + value):
+            raise Malformed("a variable is not UTF-8")
+        if VARIABLE.match(name):
+            # One whose value is not valid is removed after it has removed an earlier one (strv_env_clean()).
+            found.pop(name, None)
+            found.update({name: value} if is_valid_value(value, version) else {})
         if len(found) > _MAX_VARIABLES:
             raise Malformed("more than {} variables".format(_MAX_VARIABLES))
     return found
 
 
-def _comment_end(text: str, at: int) -> int:
-    """Return where a comment ends: a backslash before its line break continues it."""
-    while True:
-        end = text.find("\n", at)
-        if end < 0:
-            return len(text)
-        at = end + 1
-        if text[end - 1] != "\\":
-            return at
-
-
-def _environment_value(text: str, at: int) -> Tuple[str, int]:
+def _environment_value(text: str, at: int, version: int) -> Tuple[str, int]:
+    """Return the value that begins at a place in the text, and where it ends."""
     parts: List[str] = []
     while True:
-        while text[at : at + 1] in (" ", "\t", "\r"):
+        while text[at : at + 1] in (" ", "\t"):
             at += 1
         quote = text[at : at + 1]
         if quote not in ("'", '"'):
             break
         at += 1
         while at < len(text) and text[at] != quote:
-            if quote == '"' and text[at] == "\\" and at + 1 < len(text):
+            if text[at] == "\\" and (quote == '"' or version < _AS_SHELLS):
                 at += 1
-                parts.append({"\n": ""}.get(text[at], text[at] if text[at] in '"\\`$' else "\\" + text[at]))
+                parts.append(_escaped_in_quotes(text[at : at + 1], version))
             else:
                 parts.append(text[at])
             at += 1
         at += 1
     plain: List[str] = []
     kept = 0  # what a backslash precedes is no blank to be cut off
-    while at < len(text) and text[at] != "\n":
+    while at < len(text) and text[at] not in "\n\r":
         if text[at] == "\\":
             at += 1
-            if text[at : at + 1] != "\n":
-                plain.append(text[at : at + 1])
+            plain += [text[at : at + 1]] if text[at : at + 1] not in ("\n", "\r") else []
             kept = len(plain)
         else:
             plain.append(text[at])
             kept = kept if text[at] in BLANK else len(plain)
         at += 1
     return "".join(parts + plain[:kept]), at
+
+
+def _escaped_in_quotes(letter: str, version: int) -> str:
+    """Return what a backslash makes of the letter behind it between quotation marks."""
+    if version < _AS_SHELLS:
+        return letter.strip("\n\r")
+    return letter if letter in '"\\`$' else "" if letter == "\n" else "\\" + letter

@@ -39,6 +39,7 @@ _TYPES = (".service", ".socket", ".mount", ".swap")
 _VERSIONS = {"7": 219, "8": 239}  # of Enterprise Linux; the others have the newest rules
 _PREFIX_DIRECTORIES = 239  # the first version with drop-in directories such as kube-.service.d
 _TYPE_DIRECTORIES = 244  # the first version with service.d
+_UNSETS = 235  # the first version with UnsetEnvironment=
 _BY_NAMES = 244  # the first version that loads the file of the name that a link leads to, and not what is at its end
 # Directories of the search path that came with version 239 or shortly before (path-lookup.c).
 _LATER_DIRECTORIES = re.compile(r"/systemd/(?:system\.control|system\.attached|transient)\Z")
@@ -294,7 +295,7 @@ class Units:
         """Return a file's text; empty, and a doubt, where it cannot be read whole."""
         try:
             most = min(_MAX_SIZE, self._left)
-            text = tree.read_small(self._root, path, most + 1)
+            text = tree.read_small(self._root, path, most + 1, "surrogateescape")
             self._left = max(0, self._left - len(text))
             if len(text) <= most:
                 return text
@@ -333,12 +334,15 @@ class Units:
         # The first of them counts (systemd-system.conf(5)); versions before 254 read that of /etc alone.
         whole = [base + "/systemd/system.conf" for base in _MANAGER_DROP_INS]
         paths = [one for one in whole if self._link(one) or self._exists(one)][:1] + paths
-        environment: Dict[str, Entry] = {}
+        default: Dict[str, Entry] = {}
+        manager: Dict[str, Entry] = {}
+        settings = {"DefaultEnvironment": default, "ManagerEnvironment": manager}
         for path in paths:
             for section, entry in self._read(path, self.doubts):
-                if section == "Manager" and entry.key in ("DefaultEnvironment", "ManagerEnvironment"):
-                    assign(environment, entry, self.doubts)
-        return environment
+                if section == "Manager" and entry.key in settings:
+                    assign(settings[entry.key], entry, self.doubts, self._version)
+        # What one of them sets the other does not take back.
+        return {**manager, **{name: one for name, one in default.items() if one.value or name not in manager}}
 
     def _exists(self, path: str) -> bool:
         return self._place(path) is not None
@@ -354,17 +358,17 @@ class Units:
         own: Dict[str, Entry] = {}
         for entry in unit.entries:
             if entry.key == "Environment":
-                assign(own, entry, doubts, unit.name)
+                assign(own, entry, doubts, self._version, unit.name)
         environment.update(own)
         for entry in unit.values("EnvironmentFile"):
             for file in self._environment_files(entry.value, unit, doubts):
                 try:
-                    values = read_environment_file(self._text(file, doubts))
+                    values = read_environment_file(self._text(file, doubts), self._version)
                 except Malformed as error:
                     doubts.append("{}: {}".format(visible(file), error))
                     continue
                 environment.update({name: Entry(name, value, file) for name, value in values.items()})
-        for entry in unit.values("UnsetEnvironment"):
+        for entry in unit.values("UnsetEnvironment") if self._version >= _UNSETS else ():
             for word in entry.value.split():
                 environment.pop(word, None)
         return environment
