@@ -421,6 +421,18 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "configuration",
         lambda t: t.drop_in("WorkingDirectory=/srv\nExecStart=\nExecStart=/usr/bin/kubelet --config=k.yaml"),
     ),
+    "a kubelet's options on the kernel's command line": (
+        "environment",
+        all_of(
+            file(
+                "/boot/loader/entries/a.conf", "options fips=1 systemd.setenv=KUBELET_EXTRA_ARGS=--config-dir=/opt/d\n"
+            )
+        ),
+    ),
+    "a kubelet's options of the first process": (
+        "environment",
+        lambda t: t.drop_in("PassEnvironment=KUBELET_EXTRA_ARGS OTHER"),
+    ),
     "PATH of everything": ("environment", file(GRUB, 'GRUB_CMDLINE_LINUX="systemd.setenv=PATH=/opt/plain"\n')),
     "a mount over the programs": (
         "replaced-at-start",
@@ -524,6 +536,11 @@ def test_what_is_not_the_releases_fails(how: str, tree: Tree) -> None:
 ORDINARY: dict[str, Change] = {
     "a variable that another one makes": file(
         POD, pod(more=variable("A", "b") + "    - name: C\n      value: $(A)$$(A)$(D)\n")
+    ),
+    "a variable that the unit sets itself": all_of(
+        file("/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=\n"),
+        file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 systemd.setenv=KUBELET_EXTRA_ARGS=--v=2 systemd.setenv=X=y"\n'),
+        lambda t: t.drop_in("PassEnvironment=KUBELET_EXTRA_ARGS OTHER"),
     ),
     "a unit's output into a log": lambda t: t.drop_in("StandardOutput=append:/var/log/kubelet.log"),
     "another unit's output into a log": service("ExecStart=/usr/bin/true\nStandardOutput=append:/var/log/x.log"),

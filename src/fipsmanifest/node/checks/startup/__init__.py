@@ -33,7 +33,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     results = [
         *_unreadable(tree_of_units.doubts),
         *started.results,
-        *starters.check(node, known),
+        *starters.check(node, known, units.unset_variables(loaded, known)),
         *places.check(node, known),
         *environment.preloaded(node),
         *environment.redirected(node),

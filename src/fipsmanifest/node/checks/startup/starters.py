@@ -4,7 +4,7 @@ import contextlib
 import errno
 import posixpath
 import re
-from typing import Iterator, List, Sequence, Set, Tuple
+from typing import AbstractSet, Iterator, List, Sequence, Set, Tuple
 
 from ....trust.text import visible
 from ... import tree
@@ -128,8 +128,11 @@ _REMOVE = "Remove it, and find out who put it there."
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
 
 
-def check(node: Node, programs: Programs) -> List[Result]:
-    """Judge what starts a component's program beside systemd's units, or changes what these start; raises nothing."""
+def check(node: Node, programs: Programs, unset: AbstractSet[str]) -> List[Result]:
+    """Judge what starts a component's program beside systemd's units, or changes what these start; raises nothing.
+
+    ``unset`` are variables of components' commands to which the command line of the kernel may give a value.
+    """
     results: List[Result] = []
     # The links of several run levels lead to one file.
     paths = list(
@@ -141,7 +144,7 @@ def check(node: Node, programs: Programs) -> List[Result]:
         text += _UDEV_PROGRAMS if "/udev/" in path else "\n" + shell.cron_commands(text) if "cron" in path else ""
         results += judge_text(path, text, programs)
     results += _judge_generators(node, programs)
-    results += _judge_command_lines(node, programs)
+    results += _judge_command_lines(node, programs, unset)
     results += _judge_sessions(node, programs)
     for directory in _EXTENSIONS:
         names = list_names(node, directory, results)
@@ -228,7 +231,7 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
         yield from found
 
 
-def _judge_command_lines(node: Node, programs: Programs) -> Iterator[Result]:
+def _judge_command_lines(node: Node, programs: Programs, unset: AbstractSet[str]) -> Iterator[Result]:
     """Judge what a kernel command line starts, and the variables that it gives to everything that systemd starts."""
     loaders = [posixpath.join(_LOADERS, name) for name in list_names(node, _LOADERS, [])[:_MAX_FILES]]
     paths = [posixpath.join(directory, one) for directory in ("/boot/grub2", *loaders) for one in _MENUS]
@@ -247,8 +250,8 @@ def _judge_command_lines(node: Node, programs: Programs) -> Iterator[Result]:
             yield result(path, FAIL, None, build.shown, "other-build", path, _REMOVE, component=build.component)
         for name, value in [*_SET.findall(text), *_PASSED.findall(text)]:
             yield from environment.judge(path, {name: value}, path, None, programs)
-            if name == "PATH":
-                yield result(path, UNKNOWN, None, "PATH=" + value, "environment", path, _REMOVE)
+            if name == "PATH" or name in unset:
+                yield result(path, UNKNOWN, None, "{}={}".format(name, value), "environment", path, _REMOVE)
         for name, value in dict.fromkeys(_STARTS.findall(text)):
             if posixpath.normpath(value) not in _INIT:
                 advice = "Remove {}= there: what it starts was not checked.".format(name)

@@ -35,6 +35,7 @@ _KUBELET = re.compile(
     r"|--?c(?:onfig)?[= ]/etc/containerd/config\.toml"
 )
 _BAD = (FAIL, UNKNOWN)
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 _NO_DIRECTORY = re.compile(r"/*%")
 # containerd's and runc's own commands that make a container of any image or directory.
 _RUNTIMES = ("ctr", "runc")
@@ -118,6 +119,25 @@ def _judge_settings(unit: systemd.Unit, component: str, required: Set[str], prog
     for entry in unit.values("PassEnvironment"):
         for name in entry.value.split():
             yield from environment.judge(unit.shown, {name: None}, entry.path, component, programs)
+            if name in _unset(unit):
+                advice = "Remove it there, or set it in the unit: the kernel's command line may give it any value."
+                actual = "{} comes from elsewhere".format(name)
+                yield result(unit.shown, UNKNOWN, None, actual, "environment", entry.path, advice, component=component)
+
+
+def unset_variables(units: Sequence[systemd.Unit], programs: Programs) -> Set[str]:
+    """Return the variables in the commands of components' units to which nothing of the node's files gives a value."""
+    own = [
+        unit
+        for unit in units
+        if _component(unit, programs) or any(posixpath.basename(one.program) in programs.names for one in unit.commands)
+    ]
+    return {name for unit in own for name in _unset(unit)}
+
+
+def _unset(unit: systemd.Unit) -> Set[str]:
+    values = [entry.value for key in systemd.COMMANDS for entry in unit.values(key)]
+    return {name for value in values for name in _VARIABLE.findall(value)}.difference(unit.environment)
 
 
 def _judge_root(unit: systemd.Unit, component: str) -> Iterator[Result]:
