@@ -75,7 +75,25 @@ def follow_user(tree: Tree) -> None:
     tree.write("/home/joe/.config/systemd/user/x.service", "[Service]\nExecStart=/opt/plain/agent\n")
 
 
+def of_user(path: str, text: str) -> Change:
+    return all_of(
+        file("/var/lib/systemd/linger/joe", ""),
+        file("/etc/passwd", "root:x:0:0::/root:/bin/sh\njoe:x:0:0::/home/joe:/bin/sh\n"),
+        file(f"/home/joe/{path}", text),
+    )
+
+
+AGENT = "[Service]\nExecStart=/opt/plain/agent\n"
+QUADLET = "[Container]\nImage=x\nVolume=/opt/plain/agent:/x\nExec=/x\n"
+
 BUILDS: dict[str, Change] = {
+    "a unit of a user's manager alone": of_user(".config/systemd/user.control/x.service", AGENT),
+    "a drop-in for all of a user's services": of_user(".config/systemd/user/service.d/x.conf", AGENT),
+    "a drop-in of a user's socket": of_user(
+        ".config/systemd/user/x.socket.d/x.conf", "[Socket]\nExecStartPre=/opt/plain/agent\n"
+    ),
+    "a user's unit of Podman": of_user(".config/containers/systemd/x.container", QUADLET),
+    "root's unit of Podman": file("/root/.config/containers/systemd/a/x.container", QUADLET),
     "a directory that a shell enters": service("ExecStart=/bin/sh -c 'cd /opt/plain && ./agent'"),
     "the unit's directory": service("WorkingDirectory=/opt/plain\nExecStart=/bin/sh -c ./agent"),
     "PATH": service("ExecStart=/bin/sh -c 'PATH=/opt/plain agent'"),
@@ -433,6 +451,7 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "environment",
         lambda t: t.drop_in("PassEnvironment=KUBELET_EXTRA_ARGS OTHER"),
     ),
+    "a system extension of the administrator": ("extension", file("/usr/local/lib/extensions/x.raw", "x")),
     "PATH of everything": ("environment", file(GRUB, 'GRUB_CMDLINE_LINUX="systemd.setenv=PATH=/opt/plain"\n')),
     "a mount over the programs": (
         "replaced-at-start",

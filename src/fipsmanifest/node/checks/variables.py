@@ -17,7 +17,10 @@ _OFF = {
     "GOFIPS": ("0", "false"),
     "GOFIPS140": ("off",),
 }
-_CHANGE = ("LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "GCONV_PATH")
+_CHANGE = (
+    *("LD_LIBRARY_PATH", "GLIBC_TUNABLES", "GCONV_PATH"),
+    *("OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_MODULES", "OPENSSL_ENGINES"),
+)
 # With these systemd looks for units and generators elsewhere (docs/ENVIRONMENT.md of systemd).
 _OF_SYSTEMD = re.compile(r"SYSTEMD_(?:[A-Z]+_)*PATH\Z")
 

@@ -49,6 +49,10 @@ _UDEV_PROGRAMS = "/usr/lib/udev /lib/udev"  # where rules have programs without 
 _USER_UNITS: Tuple[str, ...] = ("/etc/systemd/user", "/etc/xdg/systemd/user", "/run/systemd/user")
 _USER_UNITS += ("/usr/local/lib/systemd/user", "/usr/lib/systemd/user", "/lib/systemd/user")
 _USER_UNITS += ("/usr/local/share/systemd/user", "/usr/share/systemd/user")
+# Below a user's home directory: units (systemd.unit(5)), and what Podman makes units of (podman-systemd.unit(5)).
+_OF_A_USER: Tuple[str, ...] = (".config/systemd/user", ".config/systemd/user.control", ".local/share/systemd/user")
+_OF_A_USER += (".config" + _QUADLETS,)
+_BELOW_UNITS = (".d", ".wants", ".requires", ".upholds")
 _ADMINISTRATORS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd")
 _VENDORS = ("/usr/lib/systemd", "/lib/systemd")
 _USER_GENERATORS = tuple(
@@ -63,9 +67,7 @@ _DIRECTORIES = (
     *(
         *_USER_UNITS,
         *_USER_GENERATORS,
-        "/root/.config/systemd/user",
-        "/root/.config/systemd/user.control",
-        "/root/.local/share/systemd/user",
+        *("/root/" + one for one in _OF_A_USER),
     ),
     # What a message on the bus starts (dbus-daemon(1)), a device (udev(7)), or the load of a module (modprobe.d(5)).
     *("/usr/share/dbus-1/system-services", "/usr/local/share/dbus-1/system-services"),
@@ -95,7 +97,7 @@ _KNOWN_GENERATOR = re.compile(
     r"(?:-generator)?(?:\.sh)?)\Z"
 )
 _EXTENSIONS = (
-    *("/etc/extensions", "/run/extensions", "/var/lib/extensions", "/usr/lib/extensions"),
+    *("/etc/extensions", "/run/extensions", "/var/lib/extensions", "/usr/local/lib/extensions", "/usr/lib/extensions"),
     "/var/lib/extensions.mutable",
     *("/run/confexts", "/var/lib/confexts", "/usr/lib/confexts", "/usr/local/lib/confexts"),
 )
@@ -281,7 +283,7 @@ def _startup_files(node: Node, results: List[Result]) -> List[str]:
             seen.add(place)
             paths = [posixpath.join(directory, name) for name in list_names(node, directory, results)]
             for path in paths:  # grows meanwhile
-                nested = path.endswith((".service.d", ".wants", ".requires")) or _QUADLETS in path
+                nested = path.endswith(_BELOW_UNITS) or _QUADLETS in path
                 if nested and len(paths) <= _MAX_FILES:
                     paths += [posixpath.join(path, name) for name in list_names(node, path, results)]
             found += paths
@@ -311,8 +313,7 @@ def _configured_directories(node: Node, results: List[Result]) -> Iterator[str]:
     for line in read_text(node, "/etc/passwd", []).splitlines() if lingering else ():
         fields = line.split(":")
         if len(fields) > 5 and fields[0] in lingering and fields[5].startswith("/"):
-            yield posixpath.join(fields[5], ".config/systemd/user")
-            yield posixpath.join(fields[5], ".local/share/systemd/user")
+            yield from (posixpath.join(fields[5], one) for one in _OF_A_USER)
 
 
 def list_names(node: Node, directory: str, results: List[Result]) -> List[str]:
