@@ -120,7 +120,7 @@ def test_of_a_program_that_a_pattern_names_only_the_head_is_read(tree: Tree, mon
     read: list[int] = []
     real = files.read_small
 
-    def noted(root: str, path: str, limit: int = 65536) -> str:
+    def noted(root: str, path: str, limit: int = 65536, *rest: str) -> str:
         text = real(root, path, limit, *rest)
         read.extend([limit] if path.startswith("/opt/many") else [])
         return text
