@@ -183,6 +183,47 @@ def test_a_tar_is_not_taken_for_compressed_by_the_name_of_its_first_member(name:
     assert reader(io.BytesIO(block), limit=1 << 30, name="some.tar").read() == block
 
 
+def unusual_lzma(content: bytes, dictionary: int) -> bytes:
+    """Return .lzma with the size of a dictionary that the tools of the format do not write, and not all read."""
+    data = lzma.compress(content, lzma.FORMAT_ALONE)
+    return data[:1] + dictionary.to_bytes(4, "little") + data[5:]
+
+
+# dpkg-deb takes any dictionary, as the kernel does of an initramfs; xz and libarchive do not.
+@pytest.mark.parametrize("dictionary", [(1 << 20) + 1, (1 << 23) + 12345])
+def test_lzma_with_a_dictionary_of_any_size_is_read_as_dpkg_reads_it(tmp_path: Path, dictionary: int) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name in ("./control", "./usr/bin/kubelet"):
+            info = tarfile.TarInfo(name)
+            tar.addfile(info)
+    data = unusual_lzma(content.getvalue(), dictionary)
+    parts = {"debian-binary": b"2.0\n", "control.tar": content.getvalue(), "data.tar.lzma": data}
+    for name, part in parts.items():
+        (tmp_path / name).write_bytes(part)
+    subprocess.run(["ar", "rc", "a.deb", *parts], cwd=tmp_path, check=True)
+    told = subprocess.run(["dpkg-deb", "--fsys-tarfile", tmp_path / "a.deb"], capture_output=True, check=True)
+    assert told.stdout == content.getvalue()
+
+    stream = reader(io.BytesIO(data), limit=1 << 30, name="data.tar.lzma")
+
+    assert (stream.compression, stream.read()) == ("lzma", content.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("content", "compression"),
+    [
+        (b"\x7fELF\2\1\1" + bytes(99), "lzma"),
+        (b"#!/bin/sh\n", "lzma"),
+        (b"070701" + b"0" * 104, "lzma"),
+        (b"!<arch>\n", "lzma"),
+        (b"a text", "none"),
+    ],
+)
+def test_lzma_with_an_unusual_dictionary_is_known_by_what_it_holds(content: bytes, compression: str) -> None:
+    assert compression_of(unusual_lzma(content, 54321)) == compression
+
+
 def test_what_is_not_compressed_passes_as_it_is() -> None:
     stream = reader(io.BytesIO(PLAIN), limit=1 << 30, name="some.tar")
     assert (stream.compression, stream.read()) == ("none", PLAIN)

@@ -48,6 +48,10 @@ _LZMA_PROPERTIES = 9 * 5 * 5
 _LZMA_DICTIONARY = 1 << 12
 _LZMA_UNKNOWN_SIZE = (1 << 64) - 1
 _LZMA_SIZE = 1 << 38
+#: Sizes to expand the start of .lzma with: a dictionary that is large enough, and no size that is known.
+_LZMA_SMALL = (1 << 16).to_bytes(4, "little") + b"\xff" * 8
+#: How programs and archives other than tar begin: ELF, scripts, cpio, ar, RPM and ZIP.
+_PACKED = (b"\x7fELF", b"#!", b"0707", b"!<arch>\n", b"\xed\xab\xee\xdb", b"PK\x03\x04")
 #: RFC 8878, 3.1.2: skippable frames are numbered 0x184D2A50 to 0x184D2A5F, little-endian.
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 
@@ -117,7 +121,7 @@ def reader(raw: Content, *, limit: int, name: str) -> Reader:
     `Refused` where the compressed bytes begin with a header of tar.
     """
     source = _Source(raw, name)
-    compression = compression_of(source.peek(_LZMA_HEADER))
+    compression = compression_of(source.peek(_FIRST_INPUT))
     if compression != "none" and is_header(source.peek(BLOCK)):
         # The header may be in an extra field of gzip or a skippable frame of zstd, and all that it lists as well.
         raise source.also_tar(compression)
@@ -135,7 +139,7 @@ def lzma_of(raw: Content, header: bytes, *, limit: int, name: str) -> Reader:
 
 
 def compression_of(head: bytes) -> Compression:
-    """Return how a stream is compressed, by its first bytes, 13 or all of them."""
+    """Return how a stream is compressed, by its first bytes, a thousand or all of them."""
     if head.startswith(_GZIP):
         return "gzip"
     if _BZIP2.match(head):
@@ -148,13 +152,31 @@ def compression_of(head: bytes) -> Compression:
 
 
 def _is_lzma(head: bytes) -> bool:
-    """Return whether it is .lzma, by sizes that its tools write, as they do: otherwise many files would be."""
+    """Return whether it is .lzma, by sizes that its tools write, as they do: otherwise many files would be.
+
+    dpkg and the kernel take any sizes, so what has others is .lzma where it expands to a program or an archive.
+    """
     if len(head) < _LZMA_HEADER or head[0] >= _LZMA_PROPERTIES:
         return False
     dictionary, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
     # A power of two, or the sum of two that follow one another.
     usual = dictionary >= _LZMA_DICTIONARY and dictionary // (dictionary & -dictionary) in (1, 3)
-    return (usual or dictionary == 0xFFFFFFFF) and (size < _LZMA_SIZE or size == _LZMA_UNKNOWN_SIZE)
+    usual = (usual or dictionary == 0xFFFFFFFF) and (size < _LZMA_SIZE or size == _LZMA_UNKNOWN_SIZE)
+    return usual or _is_lzma_of_program(head)
+
+
+def _is_lzma_of_program(head: bytes) -> bool:
+    """Return whether ``head`` begins a program or an archive that is compressed as .lzma, whatever its sizes."""
+    # The first byte of the compressed data is always zero.
+    if head[_LZMA_HEADER : _LZMA_HEADER + 1] != b"\0":
+        return False
+    try:
+        start = lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(
+            head[:1] + _LZMA_SMALL + head[_LZMA_HEADER:_FIRST_INPUT], BLOCK
+        )
+    except lzma.LZMAError:
+        return False
+    return is_header(start) or start.startswith(_PACKED)
 
 
 class _Source:
