@@ -83,6 +83,54 @@ def test_lz4_is_named(tmp_path: Path) -> None:
     assert format_of(path) == "lz4 data"
 
 
+def bits(*values: tuple[int, int]) -> bytes:
+    """Return numbers of so many bits, the highest first."""
+    text = "".join(f"{value:0{width}b}" for value, width in values)
+    return bytes(int(text[at : at + 8].ljust(8, "0"), 2) for at in range(0, len(text), 8))
+
+
+def packed(content: bytes) -> bytes:
+    """Return what pack(1) makes of content, with codes of 8 and 9 bits."""
+    codes = ((byte + 1, 8) if byte < 255 else (0, 9) for byte in content)
+    tree = bytes((9, 0, 0, 0, 0, 0, 0, 0, 255, 0, *range(256)))
+    return b"\x1f\x1e" + len(content).to_bytes(4, "big") + tree + bits(*codes, (1, 9))
+
+
+def lzh(content: bytes) -> bytes:
+    """Return content as ``compress -H`` of SCO writes it: one block of 256 codes of 8 bits, and the end."""
+    head = ((len(content), 16), (0, 5), (10, 5), (256, 9), (0, 4), (0, 4))
+    return b"\x1f\xa0" + bits(*head, *((byte, 8) for byte in content), (0, 16), (0, 16))
+
+
+def lzw(content: bytes, flags: int) -> bytes:
+    """Return content as compress(1) writes it: codes of 9 bits, the lowest first."""
+    number = sum(byte << 9 * place for place, byte in enumerate(content))
+    return bytes((0x1F, 0x9D, flags)) + number.to_bytes(-(-9 * len(content) // 8), "little")
+
+
+PROGRAM = b"\x7fELF\2\1\1" + bytes(range(100))
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (packed(PROGRAM), "data of pack(1)"),
+        (lzh(PROGRAM), "data of SCO's compress -H"),
+        (lzw(PROGRAM, 0x90), "data of compress(1)"),
+        (lzw(PROGRAM, 0x85), "data of compress(1)"),
+        (lzw(PROGRAM, 0xB0), "data of compress(1)"),
+    ],
+    ids=["pack", "lzh", "compress", "few bits", "unknown flags"],
+)
+def test_what_gzip_expands_is_named(tmp_path: Path, data: bytes, name: str) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    # It warns of unknown flags, with 2.
+    assert subprocess.run(["gzip", "-dc"], input=data, capture_output=True, check=False).stdout == PROGRAM
+    assert format_of(path) == name
+    assert kind_of(path) == "unopened"
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -94,6 +142,8 @@ def test_lz4_is_named(tmp_path: Path) -> None:
         b"PK is how this text begins",
         b"#!/bin/sh\necho hello\n",
         b"\x1f\x9d\xff",
+        b"\x1f\x1e" + bytes(99),
+        b"\x1f\xa0" + bytes(99),
         b"MSCF, said the file",
         b"\x60\xea\x20\0" + bytes(99),
         b"a list: -lh, -lz, -pm-",

@@ -122,8 +122,18 @@ def _is_appimage(head: bytes, _: bytes) -> bool:
 
 
 def _is_compress(head: bytes, _: bytes) -> bool:
-    # ncompress: 9 to 16 bits, and two bits that are always zero.
-    return head.startswith(b"\x1f\x9d") and len(head) > 3 and not head[2] & 0x60 and 9 <= head[2] & 0x1F <= 16
+    # gzip's unlzw.c: up to 16 bits; of two bits that are always zero it warns, and goes on.
+    return head.startswith(b"\x1f\x9d") and len(head) > 3 and head[2] & 0x1F <= 16
+
+
+def _is_pack(head: bytes, _: bytes) -> bool:
+    # gzip's unpack.c: behind the size, the length of the longest code.
+    return head.startswith(b"\x1f\x1e") and len(head) > 6 and 1 <= head[6] <= 25
+
+
+def _is_lzh(head: bytes, _: bytes) -> bool:
+    # gzip's unlzh.c: a block's size, which is zero at the end alone, and the number of code lengths.
+    return head.startswith(b"\x1f\xa0") and len(head) > 4 and head[2:4] != b"\0\0" and head[4] >> 3 <= 19
 
 
 def _is_old_zstd(head: bytes, _: bytes) -> bool:
@@ -198,6 +208,8 @@ def _is_script(head: bytes, _: bytes) -> bool:
 _TESTS: tuple[tuple[Callable[[bytes, bytes], bool], str], ...] = (
     (_is_appimage, "AppImage"),
     (_is_compress, "data of compress(1)"),
+    (_is_pack, "data of pack(1)"),
+    (_is_lzh, "data of SCO's compress -H"),
     (_is_old_zstd, "zstd data of an old format"),
     (_is_arj, "ARJ archive"),
     (_is_lha, "LHA archive"),
