@@ -293,6 +293,7 @@ def test_a_directory_that_the_nodes_systemd_does_not_know_hides_nothing(
     [
         "[Service]\nExecStart=/bin/a \\\n# comment\nb\n",  # part of the line before version 252
         "[Service]\n# comment \\\nExecStart=/bin/a\n",
+        "[Service]\nExecStart=/bin/a\nnothing\nExecStart=\nExecStart=/bin/b\n",  # read to this line before version 252
         "[Service]\nExecStart=/bin/a\rx\n",
         "[Service\nExecStart=/bin/a\n",
         "[Service]\n.include /etc/x\n",
@@ -413,20 +414,71 @@ def test_before_version_247_a_backslash_hides_what_follows_it_in_every_quotation
         ("9.4", 'Environment=A=b\nEnvironment="A=\\n"', "\n"),
         ("7.9", "Environment=A=b\nUnsetEnvironment=A", "b"),  # which version 235 brought
         ("9.4", "Environment=A=b\nUnsetEnvironment=A", None),
-        ("9.4", "Environment=A=b\nUnsetEnvironment=A \udcff", "b"),
     ],
 )
 def test_a_variable_is_replaced_or_unset_where_the_nodes_systemd_does_so(
     release: str, text: str, there: str | None, tmp_path: Path
 ) -> None:
     roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')
-    roots.write(tmp_path, "/etc/systemd/system/a.service", "")
-    text = f"[Service]\nExecStart=/bin/a\n{text}\n"
-    (tmp_path / "etc/systemd/system/a.service").write_text(text, errors="surrogateescape")
+    roots.write(tmp_path, "/etc/systemd/system/a.service", f"[Service]\nExecStart=/bin/a\n{text}\n")
 
     (unit,) = systemd.Units(str(tmp_path)).load_all()
 
     assert (unit.environment["A"].value if "A" in unit.environment else None) == there
+
+
+@pytest.mark.parametrize(
+    ("release", "there"),
+    [
+        ("7.9", ("%E/a", "%j", "%G", "/run")),
+        ("8.4", ("/etc/a", "c", "%G", "/run")),
+        ("9.4", ("/etc/a", "c", "0", "/run")),
+    ],
+)
+def test_a_specifier_that_the_nodes_systemd_does_not_know_stays_as_it_is(
+    release: str, there: tuple[str, ...], tmp_path: Path
+) -> None:
+    # %E came with version 236, %j with 239, %G with 240.
+    roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')
+    roots.write(tmp_path, "/etc/systemd/system/b-c.service", "[Service]\nExecStart=/bin/a %E/a %j %G %t\n")
+
+    (unit,) = systemd.Units(str(tmp_path)).load_all()
+
+    assert unit.commands[0].arguments == there
+
+
+@pytest.mark.parametrize(("release", "doubts"), [("7.9", True), ("8.4", True), ("9.4", False)])
+def test_until_release_8_a_programs_path_has_no_specifiers(release: str, doubts: bool, tmp_path: Path) -> None:
+    roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')
+    roots.write(tmp_path, "/etc/systemd/system/a.service", "[Service]\nExecStart=/opt/%N\n")
+
+    (unit,) = systemd.Units(str(tmp_path)).load_all()
+
+    assert bool(unit.commands[0].doubt) == doubts
+
+
+@pytest.mark.parametrize(("release", "doubts"), [("7.9", True), ("8.4", False)])
+def test_a_line_that_release_7_splits_is_a_doubt(release: str, doubts: bool, tmp_path: Path) -> None:
+    roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')
+    text = "[Service]\n#" + "x" * 2046 + "ExecStart=/opt/agent\nExecStart=/bin/a\n"
+    roots.write(tmp_path, "/etc/systemd/system/a.service", text)
+
+    (unit,) = systemd.Units(str(tmp_path)).load_all()
+
+    assert bool(unit.doubts) == doubts
+
+
+def test_a_setting_that_is_not_utf_8_is_a_doubt_and_a_description_is_not(tmp_path: Path) -> None:
+    for name, text in (
+        ("a", b"[Unit]\nDescription=caf\xe9\n[Service]\n"),
+        ("b", b"[Service]\nUnsetEnvironment=A \xff\n"),
+    ):
+        roots.write(tmp_path, f"/etc/systemd/system/{name}.service", "")
+        (tmp_path / f"etc/systemd/system/{name}.service").write_bytes(text + b"Environment=A=b\nExecStart=/bin/a\n")
+
+    found = {one.name: bool(one.doubts) for one in systemd.Units(str(tmp_path)).load_all()}
+
+    assert found == {"a.service": False, "b.service": True}
 
 
 @pytest.mark.parametrize("other", ["ManagerEnvironment=", "ManagerEnvironment=A="])

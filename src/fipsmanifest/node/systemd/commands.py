@@ -8,7 +8,7 @@ import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ...trust.text import visible
-from .syntax import BLANK, MAX_WORDS, VARIABLE, Entry, Malformed, first_word, is_valid_value, split
+from .syntax import BLANK, MAX_WORDS, NEWEST, VARIABLE, Entry, Malformed, first_word, is_valid_value, split
 
 _MAX_ARGUMENTS = 256 * 1024
 COMMANDS = (
@@ -19,6 +19,9 @@ _PROGRAM = re.compile(r"(?:/[^\x00-\x1f]*|(?!\.{1,2}\Z)[^/\x00-\x1f]+)\Z")  # a 
 _SPECIFIER = re.compile(r"%(.)", re.DOTALL)
 _FIXED_SPECIFIERS = {"%": "%", "t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc"}
 _FIXED_SPECIFIERS.update({"h": "/root", "u": "root", "U": "0", "g": "root", "G": "0"})
+# The first version that knows each; before, it stays as it is.
+_SINCE = {**dict.fromkeys("SCLE", 236), **dict.fromkeys("TVjJ", 239), **dict.fromkeys("gG", 240)}
+_IN_PROGRAMS = 240  # the first version that expands them in a program's path
 _OTHER_SPECIFIERS = frozenset("AaBbcdDfHIiJjklMmNnopPqRrsTvVWwy")
 _ESCAPED = re.compile(r"\\x([0-9A-Fa-f]{2})|-")
 # Before a colon, or without an end, it stays as it is (replace_env_n() of basic/env-util.c).
@@ -50,7 +53,7 @@ def assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], versi
         doubts.append("{}: {}: {}".format(visible(entry.path), entry.key, visible(str(error))))
         return
     for word in words:
-        expanded = expand(word, unit)[0] if unit else word
+        expanded = expand(word, unit, version)[0] if unit else word
         if unit and is_refused(word):
             doubts.append(
                 "{}: {}: {} has a specifier that is none".format(visible(entry.path), entry.key, visible(word))
@@ -60,7 +63,7 @@ def assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], versi
             environment[name] = Entry(name, value, entry.path)
 
 
-def expand(text: str, unit: str) -> Tuple[str, str]:
+def expand(text: str, unit: str, version: int = NEWEST) -> Tuple[str, str]:
     """Return ``text`` with its specifiers expanded, and which of them have a value that is not known here."""
     stem, _, _ = unit.rpartition(".")
     prefix, at, instance = stem.partition("@")
@@ -73,6 +76,8 @@ def expand(text: str, unit: str) -> Tuple[str, str]:
 
     def replace(match: Any) -> str:
         letter = match.group(1)
+        if version < _SINCE.get(letter, 0):
+            return str(match.group(0))
         if letter in known:
             return str(known[letter])
         if letter in _OTHER_SPECIFIERS:
@@ -93,7 +98,9 @@ def is_refused(text: str) -> bool:
     return any(one not in _OTHER_SPECIFIERS and one not in _FIXED_SPECIFIERS and one != "N" for one in letters)
 
 
-def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry]]) -> Iterator[Command]:
+def read_commands(
+    entry: Entry, unit: str, environment: Optional[Dict[str, Entry]], version: int = NEWEST
+) -> Iterator[Command]:
     """Return the commands of a setting; where ``environment`` is None variables stay. Raise `Malformed`."""
     rest = entry.value
     while rest:
@@ -112,10 +119,12 @@ def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry
         rest = rest[1:].lstrip(BLANK)
         if any(map(is_refused, [program, *words])):
             raise Malformed("it has a specifier that is none")
-        program, doubt = expand(program, unit)
+        unexpanded = program if version < _IN_PROGRAMS and "%" in program else ""
+        program, doubt = expand(program, unit, version)
+        doubt = doubt or unexpanded
         if not _PROGRAM.match(program) or first == ";":
             raise Malformed("{} cannot be the path or name of a program".format(first or "an empty word"))
-        words = [expand(word, unit)[0] for word in words]
+        words = [expand(word, unit, version)[0] for word in words]
         if ":" not in prefixes and environment is not None:
             words = _substitute(words, {name: one.value for name, one in environment.items()})
         arguments = tuple(words[1:] if "@" in prefixes else words)

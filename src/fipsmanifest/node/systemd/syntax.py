@@ -5,7 +5,7 @@ basic/extract-word.c and basic/env-file.c.
 """
 
 import re
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 NEWEST = 252
 """A version of systemd with all the rules that this module knows; later ones read unit files alike."""
@@ -20,6 +20,8 @@ _ESCAPE = re.compile(r"([abfnrtvs\\\"'])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([
 _NONCHARACTERS = "".join(chr(plane * 0x10000 + last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
 NOT_UTF_8 = re.compile("[\udc80-\udcff\ufdd0-\ufdef{}]".format(_NONCHARACTERS))
 """What systemd does not take for UTF-8, in a text that was decoded with `surrogateescape`."""
+_WITH_LONG_LINES = 239  # before, a line ends where its buffer does (LINE_MAX)
+_LONGEST_LINE = 2046
 _WITH_LINE_BREAKS = 239  # the first version that takes variables with line breaks (its NEWS)
 # The versions before read backslashes between quotation marks in another way than a shell (NEWS of 241 and 247).
 _AS_SHELLS = 247
@@ -47,16 +49,41 @@ def parse(text: str, path: str, version: int = NEWEST) -> List[Tuple[str, Entry]
     """Return the settings of a unit file with their sections; raises `Malformed`."""
     if re.search(r"\r(?!\n)|\0", text):
         raise Malformed("it has a carriage return or a null byte within a line")
-    modern = _parse(text, path, False)
+    lines = text.encode("utf-8", "surrogateescape").split(b"\n")
+    if version < _WITH_LONG_LINES and any(len(line) > _LONGEST_LINE for line in lines):
+        raise Malformed("it has a line of more than {} bytes, which is split".format(_LONGEST_LINE))
+    modern = _parse(text, path, version, False)
     # Before version 252 a comment could be continued, or be part of what is continued.
-    if version < NEWEST and _parse(text, path, True) != modern:
+    if version < NEWEST and _parse(text, path, version, True) != modern:
         raise Malformed("systemd's versions read a comment beside a continued line in different ways")
     return modern
 
 
-def _parse(text: str, path: str, comments_continue: bool) -> List[Tuple[str, Entry]]:
+def _parse(text: str, path: str, version: int, comments_continue: bool) -> List[Tuple[str, Entry]]:
     found: List[Tuple[str, Entry]] = []
     section = ""
+    for line in _whole_lines(text, comments_continue):
+        if NOT_UTF_8.search(line):
+            # systemd ignores such a line; descriptions of units have some.
+            if section not in ("Unit", "Install"):
+                raise Malformed("it has a line that is not UTF-8")
+        elif line[0] == "[":
+            if line[-1] != "]":
+                raise Malformed("its section {} does not end".format(line[:40]))
+            section = line[1:-1]
+        elif line.startswith(".include"):
+            raise Malformed("it includes another file")
+        elif "=" in line and section:
+            key, _, value = line.partition("=")
+            found.append((section, Entry(key.rstrip(BLANK), value.strip(BLANK), path)))
+        elif section and version < NEWEST:
+            # systemd reads nothing behind it (parse_line() of shared/conf-parser.c).
+            raise Malformed("it has a line without an equals sign")
+    return found
+
+
+def _whole_lines(text: str, comments_continue: bool) -> Iterator[str]:
+    """Return the lines that are neither blank nor comments, each with those that continue it; raises `Malformed`."""
     continued: List[str] = []
     lines = (text[1:] if text.startswith("\ufeff") else text).replace("\r\n", "\n").split("\n")
     for number, line in enumerate(lines):
@@ -67,21 +94,10 @@ def _parse(text: str, path: str, comments_continue: bool) -> List[Tuple[str, Ent
             continue
         line = "".join([*continued, line]).strip(BLANK)
         continued = []
-        # systemd ignores lines that are not UTF-8.
-        if not line or line[0] in "#;" or NOT_UTF_8.search(line):
-            continue
-        if line[0] == "[":
-            if line[-1] != "]":
-                raise Malformed("its section {} does not end".format(line[:40]))
-            section = line[1:-1]
-        elif line.startswith(".include"):
-            raise Malformed("it includes another file")
-        elif "=" in line and section:
-            key, _, value = line.partition("=")
-            found.append((section, Entry(key.rstrip(BLANK), value.strip(BLANK), path)))
+        if line and line[0] not in "#;":
+            yield line
     if "".join(continued).strip(BLANK):
         raise Malformed("its last line is continued")
-    return found
 
 
 def split(text: str, escapes: bool = True) -> List[str]:

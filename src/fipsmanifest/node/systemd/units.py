@@ -172,7 +172,7 @@ class Units:
 
     def _note_instances(self, text: str, unit: str) -> None:
         for prefix, instance, kind in _INSTANCE.findall(text):
-            named = prefix + expand(instance, unit)[0] + kind
+            named = prefix + expand(instance, unit, self._version)[0] + kind
             if "%" in named:
                 continue
             if len(self._named) >= _MAX_INSTANCES:
@@ -374,7 +374,7 @@ class Units:
         return environment
 
     def _environment_files(self, value: str, unit: Unit, doubts: List[str]) -> List[str]:
-        path, doubt = expand(value.lstrip("-"), unit.name)
+        path, doubt = expand(value.lstrip("-"), unit.name, self._version)
         directory, pattern = posixpath.split(path)
         if doubt or not path.startswith("/") or re.search(r"[*?[\\]", directory):
             doubts.append("{}: which file this names is not known".format(visible(value)))
@@ -388,7 +388,7 @@ class Units:
         for key in COMMANDS:
             for entry in unit.values(key):
                 try:
-                    yield from read_commands(entry, unit.name, environment)
+                    yield from read_commands(entry, unit.name, environment, self._version)
                 except Malformed as error:
                     doubts.append("{}: {}: {}".format(visible(entry.path), key, visible(str(error))))
 
