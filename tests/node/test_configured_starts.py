@@ -64,6 +64,9 @@ NAMED: dict[str, Change] = {
     "a link to it": all_of(
         lambda t: link(t, "/opt/site", "/opt/plain/agent"), file("/etc/mdadm.conf", "PROGRAM /opt/site\n")
     ),
+    "a directory elsewhere": all_of(
+        lambda t: link(t, "/etc/site", "/opt/site"), file("/opt/site/a/site.conf", "notify = /opt/plain/agent\n")
+    ),
     "a link in a directory of programs": lambda t: link(t, "/etc/kernel/postinst.d/x", "/opt/plain/agent"),
     "a copy in a directory of programs": copy("/etc/update-motd.d/x"),
     "a link to a script": all_of(

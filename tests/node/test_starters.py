@@ -283,6 +283,10 @@ UNKNOWN: dict[str, tuple[str, Change]] = {
         "binary-format",
         lambda t: t.write("/etc/binfmt.d/x.conf", r":x:M:1:EL\x00\x00:\xff\xff\x00\x00:/opt/plain/agent:F" + "\n"),
     ),
+    "a binary format of static programs": (
+        "binary-format",
+        lambda t: t.write("/etc/binfmt.d/x.conf", r":x:M::\x7fELF\x02\x01\x01\x03::/opt/plain/agent:" + "\n"),
+    ),
     "hooks of every container": (
         "every-container",
         (

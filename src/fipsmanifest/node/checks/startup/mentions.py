@@ -6,6 +6,7 @@ names such a build is a doubt; on a running node the processes are compared, wha
 
 import contextlib
 import errno
+import itertools
 import os
 import posixpath
 import re
@@ -47,6 +48,9 @@ _MAX_FILES = 20_000
 _MAX_SIZE = 256 * 1024
 _MAX_TOTAL = 64 * 1024 * 1024
 _MAX_DEPTH = 12
+_MAX_LINKED = 2000  # files below links
+_MAX_LINKED_TOTAL = 16 * 1024 * 1024
+_MAX_LINKED_DEPTH = 3
 _MAX_KNOWN = 20_000  # paths that are remembered
 _ADVICE = "Find out whether it starts the program, and remove that or name the release's own one."
 
@@ -89,10 +93,35 @@ def _build(programs: Programs, word: bytes) -> str:
 def _texts(node: Node, results: List[Result]) -> Iterator[Tuple[str, bytes]]:
     """Return the text files of configuration with their content, and programs among them with their own path.
 
-    They end with the limits on them.
+    They end with the limits on them. A link to a directory may lead to the whole node: what it leads to comes last, no
+    program of it counts, and its limits are no doubt.
     """
-    waiting, files, left = [(one, 0) for one in _directories(node)], 0, _MAX_TOTAL
+    files, left = 0, _MAX_TOTAL
     seen: Set[bytes] = set()
+    links: List[str] = []
+    for path, place, size in _files(node, list(_directories(node)), _MAX_DEPTH, seen, links, results):
+        files, left = files + 1, left - min(size, _MAX_SIZE)
+        if files > _MAX_FILES or left < 0:
+            results.append(_too_many(_DIRECTORIES[0]))
+            return
+        content = _read(place)
+        if content.startswith(b"\x7fELF"):
+            yield path, os.fsencode(path)
+        elif b"\0" not in content[:1024]:
+            yield path, content
+    left = _MAX_LINKED_TOTAL
+    for path, place, size in itertools.islice(_files(node, links, _MAX_LINKED_DEPTH, seen, links, []), _MAX_LINKED):
+        left -= min(size, _MAX_SIZE)
+        content = _read(place) if left > 0 else b"\0"
+        if b"\0" not in content[:1024]:
+            yield path, content
+
+
+def _files(
+    node: Node, directories: Sequence[str], most: int, seen: Set[bytes], links: List[str], results: List[Result]
+) -> Iterator[Tuple[str, bytes, int]]:
+    """Return the files below directories that were not ``seen``, by path, place and size; ``links`` lead to others."""
+    waiting = [(one, 0) for one in directories]
     while waiting:
         directory, depth = waiting.pop()
         try:
@@ -101,29 +130,24 @@ def _texts(node: Node, results: List[Result]) -> Iterator[Tuple[str, bytes]]:
             if error.errno == errno.EFBIG:
                 results.append(_too_many(directory))
             continue
-        for path in (posixpath.join(directory, name) for name in names):
-            if path in _LISTS:
-                continue
+        for path in (
+            posixpath.join(directory, name) for name in names if posixpath.join(directory, name) not in _LISTS
+        ):
             try:
                 place = tree.resolve(node.root, path)
                 status = os.lstat(place)
                 is_link = place != tree.resolve(node.root, path, follow_last=False)
             except OSError:
                 continue
-            # A link to a directory may lead to the whole node.
-            if stat.S_ISDIR(status.st_mode) and depth < _MAX_DEPTH and not is_link:
-                waiting.append((path, depth + 1))
+            if stat.S_ISDIR(status.st_mode):
+                if is_link:
+                    links.append(path)
+                elif depth < most and place not in seen:
+                    seen.add(place)
+                    waiting.append((path, depth + 1))
             elif stat.S_ISREG(status.st_mode) and status.st_size and place not in seen:
                 seen.add(place)
-                files, left = files + 1, left - min(status.st_size, _MAX_SIZE)
-                if files > _MAX_FILES or left < 0:
-                    results.append(_too_many(_DIRECTORIES[0]))
-                    return
-                content = _read(place)
-                if content.startswith(b"\x7fELF"):
-                    yield path, os.fsencode(path)
-                elif b"\0" not in content[:1024]:
-                    yield path, content
+                yield path, place, status.st_size
 
 
 def _directories(node: Node) -> Iterator[str]:

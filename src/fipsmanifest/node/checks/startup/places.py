@@ -33,6 +33,7 @@ _CREDENTIALS = tuple(base + "/credstore" + kind for base in ("/etc", "/run", "/u
 _CONFIGURING = re.compile(r"(?:fstab|import|sysctl|systemd|tmpfiles|udev)\.")
 _BINARY_FORMATS = ("/etc/binfmt.d", "/run/binfmt.d", "/usr/local/lib/binfmt.d", "/usr/lib/binfmt.d")
 _ELF = b"\x7fELF\x02\x01\x01"
+_SYSTEMS = (0, 3)  # ELFOSABI_NONE, ELFOSABI_GNU of what has indirect functions
 _MACHINES = {"x86_64": (62,), "aarch64": (183,)}  # System V ABI
 _OFFSET = re.compile(r"[0-9]{1,3}\Z")
 _ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})")
@@ -161,9 +162,15 @@ def _judge_credentials(node: Node, results: List[Result]) -> Iterator[Result]:
 def _judge_binary_formats(node: Node, programs: Programs, results: List[Result]) -> Iterator[Result]:
     """Judge the rules by which the kernel gives a node's own programs to an interpreter (binfmt.d(5))."""
     machines = _MACHINES.get(str(architecture_of(node, programs.paths)), (62, 183))
+    headers = [
+        _ELF + bytes((abi,)) + bytes(8) + bytes((kind, 0, machine, 0))
+        for machine in machines
+        for kind in (2, 3)
+        for abi in _SYSTEMS
+    ]
     for path, text in _configurations(node, _BINARY_FORMATS, results):
         for line in text.splitlines():
-            if _takes_programs(line.strip(), machines):
+            if _takes_programs(line.strip(), headers):
                 advice = "Remove it: with it, another program runs in the place of every listed one."
                 yield result(path, UNKNOWN, None, visible(line, 100), "binary-format", path, advice)
 
@@ -173,8 +180,8 @@ def _configurations(node: Node, directories: Sequence[str], results: List[Result
     return read_texts(node, [path for path in paths if path.endswith(".conf")], results)
 
 
-def _takes_programs(rule: str, machines: Sequence[int]) -> bool:
-    """Return whether a rule ``:NAME:M:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS`` takes 64-bit programs of a machine."""
+def _takes_programs(rule: str, headers: Sequence[bytes]) -> bool:
+    """Return whether a rule ``:NAME:M:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS`` takes programs with one of the headers."""
     if rule[:1] in ("", "#", ";"):
         return False
     fields = rule[1:].split(rule[0])
@@ -182,7 +189,7 @@ def _takes_programs(rule: str, machines: Sequence[int]) -> bool:
         return False
     magic, mask = _unescaped(fields[3]), _unescaped(fields[4])
     offset = int(fields[2]) if _OFFSET.match(fields[2]) else 0
-    for header in [_ELF + bytes(9) + bytes((kind, 0, machine, 0)) for machine in machines for kind in (2, 3)]:
+    for header in headers:
         compared = list(zip(header[offset:], magic, mask or b"\xff" * len(magic)))  # noqa: B905 - new in Python 3.10
         if all((byte ^ one) & bits == 0 for byte, one, bits in compared):
             return True
