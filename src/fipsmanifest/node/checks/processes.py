@@ -241,7 +241,7 @@ class _Check:
                 self._hashed += status.st_size
                 return self._node.digests.of(link.encode("ascii"), MAX_PROGRAM, follow=True)
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ESRCH):
+                if not procfs.has_ended(pid, error):
                     raise
         return None
 
@@ -314,7 +314,7 @@ class _Check:
                 problems += injected.settings(pid)
                 problems += self._views.look(pid) if is_daemon else []
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ESRCH):
+                if procfs.has_ended(pid, error):
                     continue
                 name = errno.errorcode.get(error.errno or 0, "unknown")
                 problems = [injected.Problem(UNKNOWN, "mappings", "its memory map cannot be read ({})".format(name))]

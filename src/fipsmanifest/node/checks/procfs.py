@@ -86,6 +86,15 @@ def link(pid: Union[int, str], name: str = "exe") -> str:
     return "{}/{}/{}".format(PROC, pid, name)
 
 
+def has_ended(pid: int, error: OSError) -> bool:
+    """Return whether an error at an entry of a process's directory means that the process has ended.
+
+    The kernel refuses to follow a link of one that ended after it was found (proc_fd_access_allowed, fs/proc/base.c).
+    """
+    refused = error.errno == errno.EACCES and not os.path.isdir(link(pid, ""))
+    return refused or error.errno in (errno.ENOENT, errno.ESRCH)
+
+
 def read(pid: Union[int, str], name: str, limit: int = _MAX_READ) -> str:
     """Read an entry of a process's directory, at most ``limit`` bytes; raises `OSError`."""
     parts, size = [], 0

@@ -70,8 +70,10 @@ def read_running(
     programs, short = inventory.programs, inventory.by_comm
     try:
         path = os.readlink(procfs.link(pid))
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if procfs.has_ended(pid, error):
+            return None
+        raise
     deleted = path.endswith(procfs.DELETED)
     path = path[: -len(procfs.DELETED)] if deleted else path
     base = posixpath.basename(path)
