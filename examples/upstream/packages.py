@@ -153,7 +153,7 @@ def run_tool(name: str, *arguments: str | Path) -> None:
     except FileNotFoundError as error:
         raise Incomplete(f"{name} is not installed.", "Install the extra: pip install 'fipsmanifest[demo]'.") from error
     if run.returncode != 0:
-        raise Incomplete(f"{name} failed: {(run.stderr or run.stdout).strip()}")
+        raise Incomplete(f"{name} failed with {run.returncode}: {(run.stderr or run.stdout).strip()}")
 
 
 def _nfpm_content(packed: Packed, scratch: Path) -> Mapping[str, object]:

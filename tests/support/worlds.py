@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from examples.upstream.world import create_upstream_key
 
 from tests.support.gnupg import opened_home
 
+_WEEK = 7 * 24 * 3600.0
 _MAKERS = sorted(Path(examples.upstream.__file__).parent.glob("*.py"))
 
 
@@ -51,9 +54,18 @@ def make_world(
                 with World.make(definitions, made, home, builds=builds, compilers=compilers).serve():
                     pass  # the registry has the images
                 made.rename(kept)
+            _remove_unused(cache)
+        os.utime(kept)
         shutil.copytree(kept, directory, symlinks=True, dirs_exist_ok=True)
         _import(key, gnupghome)
     return World.make(definitions, directory, gnupghome, builds=builds, compilers=compilers)
+
+
+def _remove_unused(cache: Path) -> None:
+    """Remove the upstreams that no run has used for a week; every change of what makes them leaves some behind."""
+    for kept in cache.glob("world-*/"):
+        if kept.stat().st_mtime < time.time() - _WEEK:
+            shutil.rmtree(kept)
 
 
 @contextlib.contextmanager
