@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,8 @@ import pytest
 from tests.cluster.tamperings import TAMPERINGS, Tampering, rounds
 from tests.support.gnupg import opened_home
 from tests.support.realcluster import cluster as realcluster
-from tests.support.realcluster import release
-from tests.support.realcluster.cluster import NODES, Cluster
+from tests.support.realcluster import image, release
+from tests.support.realcluster.cluster import NODES, WORKERS, Cluster
 from tests.support.realcluster.machine import Machine
 from tests.support.realcluster.tampering import tamper, undo
 
@@ -94,6 +95,29 @@ def test_the_roles_of_deploy_are_enough_on_a_real_cluster(cluster: Cluster) -> N
 
     code, found = checked(cluster, kubeconfig=kubeconfig)
     assert (code, verdicts(found)) == (0, dict.fromkeys(NODES, "valid")), found["findings"]
+
+
+def test_the_cronjob_runs_in_the_image_of_the_containerfile(cluster: Cluster, tmp_path: Path) -> None:
+    made = image.archive(tmp_path)
+    for name in WORKERS:
+        shutil.copy(made, cluster.machines[name].root / "root" / made.name)
+        cluster.machines[name].sh(f"ctr -n k8s.io images import /root/{made.name} && rm /root/{made.name}")
+    objects = tmp_path / "objects.json"
+    objects.write_text(cluster.cron_job("--cronjob-image", image.REFERENCE, "--output-configmap", "result"))
+    cluster.kubectl("apply", "-f", str(objects))
+    cluster.kubectl("create", "job", "-n", "fipsmanifest", "now", "--from=cronjob/fipsmanifest-check")
+
+    def ended() -> dict[str, int]:
+        job = json.loads(cluster.kubectl("get", "job", "-n", "fipsmanifest", "now", "-o", "json"))
+        return {key: job["status"][key] for key in ("succeeded", "failed") if key in job["status"]}
+
+    cluster.machines[realcluster.CONTROL_PLANE].wait_for(ended, "the job's end", 300)
+    log = cluster.kubectl("logs", "-n", "fipsmanifest", "job/now")
+    assert ended() == {"succeeded": 1}, log
+    assert verdicts(json.loads(log[log.index("{") :])) == dict.fromkeys(NODES, "valid")
+    written = json.loads(cluster.kubectl("get", "configmap", "-n", "fipsmanifest", "result", "-o", "json"))["data"]
+    assert written["verdict"] == "valid"
+    cluster.kubectl("delete", "-n", "fipsmanifest", "cronjob/fipsmanifest-check", "job/now")
 
 
 class Rounds:

@@ -65,7 +65,11 @@ _NETWORK = {
             "type": "bridge",
             "bridge": "cni0",
             "isGateway": True,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.85.0.0/16"}]]},
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": "10.85.0.0/16"}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            },
         },
     ],
 }
@@ -126,6 +130,8 @@ def _kubeadm() -> str:
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
             "mode": "iptables",
+            # Pods of each node have the same addresses, so servers see those of nodes.
+            "iptables": {"masqueradeAll": True},
             # They are settings of the whole kernel, which these nodes share.
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         },
@@ -172,10 +178,19 @@ class Cluster:
 
     def check(self, *options: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run ``fipsmanifest check cluster`` with the published tool."""
+        given = ("--tool", str(self.release.tool), "--kubeconfig", str(kubeconfig or self.kubeconfig))
+        return self._check_cluster(*given, *options)
+
+    def cron_job(self, *options: str) -> str:
+        """Return what runs the check on a schedule, as ``--print-cronjob`` prints it."""
+        done = self._check_cluster("--print-cronjob", *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _check_cluster(self, *options: str) -> subprocess.CompletedProcess[str]:
         program = Path(sys.executable).with_name("fipsmanifest")
-        given = ["--keys", self.release.keys, "--tool", self.release.tool]
-        given += ["--kubeconfig", kubeconfig or self.kubeconfig]
-        command = self.outside(program, "check", "cluster", *given, *options, self.release.manifest)
+        given = ("--keys", self.release.keys, *options, self.release.manifest)
+        command = self.outside(program, "check", "cluster", *given)
         environment = {**os.environ, "HOME": str(self.directory)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 

@@ -88,7 +88,7 @@ def _upstream() -> World:
             UPSTREAM / "upstream",
             UPSTREAM / "gnupg",
             given=_programs(),
-            beside={"kube-proxy": _iptables(), "etcd": _libraries(_ETCD)},
+            beside={"kube-proxy": _iptables(), "etcd": libraries(_ETCD)},
         )
 
 
@@ -108,12 +108,13 @@ def _iptables() -> Mapping[str, Path]:
     """Return iptables with its libraries and extensions: path in the image -> file."""
     return {
         **{f"/usr/sbin/{name}": _IPTABLES for name in _IPTABLES_NAMES},
-        **_libraries(_IPTABLES),
-        **{str(path): path for path in sorted(_EXTENSIONS.glob("*.so")) if not path.is_symlink()},
+        **libraries(_IPTABLES),
+        # Some are links: MASQUERADE is one to NAT.
+        **{str(path): path for path in sorted(_EXTENSIONS.glob("*.so"))},
     }
 
 
-def _libraries(program: Path) -> Mapping[str, Path]:
+def libraries(program: Path) -> Mapping[str, Path]:
     """Return the loader and the libraries of a program: path in the image -> file."""
     listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
     return {path: Path(path) for path in re.findall(r"(/\S+) \(0x", listed)}
