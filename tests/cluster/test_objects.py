@@ -70,7 +70,7 @@ def test_a_pod_has_the_least_that_the_check_needs() -> None:
         "privileged": False,
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"], "add": ["SYS_PTRACE"]},
+        "capabilities": {"drop": ["ALL"], "add": ["DAC_READ_SEARCH", "SYS_PTRACE"]},
     }
     assert container["imagePullPolicy"] == "Never" and container["resources"]["limits"]["memory"] == "64Mi"
     hosts = {one["name"]: one["hostPath"] for one in spec["volumes"] if "hostPath" in one}

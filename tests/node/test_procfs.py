@@ -1,4 +1,4 @@
-"""Processes that end while they are looked at."""
+"""Processes that end while they are read."""
 
 from __future__ import annotations
 

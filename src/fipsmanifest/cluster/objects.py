@@ -126,7 +126,8 @@ class RunObjects:
                             "privileged": False,
                             "allowPrivilegeEscalation": False,
                             "readOnlyRootFilesystem": True,
-                            "capabilities": {"drop": ["ALL"], "add": ["SYS_PTRACE"]},
+                            # Other processes' entries of /proc, and the files of users other than root.
+                            "capabilities": {"drop": ["ALL"], "add": ["DAC_READ_SEARCH", "SYS_PTRACE"]},
                         },
                         "resources": {
                             "requests": {"cpu": "10m", "memory": "16Mi"},

@@ -52,7 +52,7 @@ def archive(directory: Path) -> Path:
 
 
 def _base(directory: Path) -> set[str]:
-    """Return this machine's files that stand for the base image: Python, gpgv, and the libraries of all."""
+    """Return this machine's files that replace the base image: Python, gpgv, and the libraries of all."""
     where = [_PROGRAMS[0], "-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]
     standard = Path(subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip())
     modules = [path for path in standard.rglob("*") if not set(_LEFT_OUT).intersection(path.parts)]

@@ -340,7 +340,7 @@ class _Check:
         evidence.update(code=first.code, problems=[one.detail for one in problems[:MAX_SHOWN]])
         advice = "Find out who put it there, remove it, and restart the program."
         if first.code == "mappings":
-            advice = "Run it as root, in a container with the capability SYS_PTRACE."
+            advice = "Run it as root, in a container with the capabilities SYS_PTRACE and DAC_READ_SEARCH."
         if first.code == injected.REPLACED:
             advice = "Restart it: an update may have replaced the library. If none did, find out who removed it."
         expected = "its own program and listed libraries alone"
