@@ -8,7 +8,19 @@ from typing import Any, Dict, List, Sequence
 
 from ... import containerd, systemd
 from ...result import NOT_APPLICABLE, UNKNOWN, Listed, Node, Result, wanted_components
-from . import environment, kubelet, mentions, places, programs, running, runtime, starters, static_pods, units
+from . import (
+    environment,
+    kubelet,
+    mentions,
+    places,
+    programs,
+    restarted,
+    running,
+    runtime,
+    starters,
+    static_pods,
+    units,
+)
 from .results import ID, result
 
 _LARGE = "Find out what it is, and remove it where nothing needs it: it may be another build of a component."
@@ -39,6 +51,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         *environment.redirected(node),
         *kubelet.check(node, manifests, settings, known, configured.sockets),
         *runtime.check(node, configured, known),
+        *restarted.check(node, known),
         *static_pods.judge_sandboxes(node, manifests, configured.sandboxes),
         *static_pods.check(
             node,
