@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fipsmanifest.errors import NotTrusted
 from fipsmanifest.model.definition_file import load
 from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.bucket import Entry
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.sign import cosign
@@ -67,6 +69,24 @@ def test_a_pointer_that_was_put_back_is_not_followed(tmp_path: Path, release_key
     with pytest.raises(NotTrusted, match="has serial 1, and serial 2 is published") as caught:
         from_bucket(load(RHEL8), bucket, release_key.consumer)
     assert caught.value.reason == "rolled-back"
+
+
+def test_a_publication_that_ends_meanwhile_is_not_taken_for_a_pointer_that_was_put_back(
+    tmp_path: Path, release_key: ReleaseKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish(wanted_release(release_key, serial=1), bucket, release_key.consumer)
+    read, waiting = bucket.list, [wanted_release(release_key, serial=2)]
+
+    def list_meanwhile(prefix: str) -> Iterator[Entry]:
+        if waiting:
+            publish(waiting.pop(), bucket, release_key.consumer)
+        return read(prefix)
+
+    monkeypatch.setattr(bucket, "list", list_meanwhile)
+
+    found = from_bucket(load(RHEL8), bucket, release_key.consumer)
+    assert release_key.consumer.manifest(found.manifest).manifest["serial"] == 2
 
 
 @pytest.mark.parametrize("removed", [False, True])

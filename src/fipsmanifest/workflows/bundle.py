@@ -88,11 +88,12 @@ def from_bucket(definition: Definition, bucket: Bucket, consumer: Consumer) -> P
     the highest serial or version which the bucket has or had.
     """
     release = definition.id.release
+    # Before the pointers: a publication that ends meanwhile moves these.
+    published = _published(bucket, consumer)
     manifest = _get(bucket, layout.pointer(release))
     # Those beside pointers may be of the objects before them.
     serial = consumer.manifest(manifest).manifest["serial"]
     version = layout.read_sidecar(_get(bucket, layout.tool(None, ".sha256"))).version
-    published = _published(bucket, consumer)
     serials = [key.serial for key in published if isinstance(key, ManifestId) and key.release == release]
     if serial < max(serials, default=0):
         raise _rolled_back(bucket, layout.pointer(release), f"serial {serial}", f"serial {max(serials)}")
