@@ -447,6 +447,31 @@ def test_a_specifier_that_the_nodes_systemd_does_not_know_stays_as_it_is(
     assert unit.commands[0].arguments == there
 
 
+@pytest.mark.parametrize(
+    ("release", "there"), [("7.9", ('--config="/etc/a"', "b c", '"d"')), ("8.4", ("--config=/etc/a", "b c", "d"))]
+)
+def test_in_release_7_marks_within_a_word_are_letters_as_others(
+    release: str, there: tuple[str, ...], tmp_path: Path
+) -> None:
+    # By hand from FOREACH_WORD_QUOTED of version 219.
+    roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')
+    text = '[Service]\nEnvironment=A="d"\nExecStart=/bin/a --config="/etc/a" \'b c\' ${A}\n'
+    roots.write(tmp_path, "/etc/systemd/system/a.service", text.replace('\\"', '"'))
+
+    (unit,) = systemd.Units(str(tmp_path)).load_all()
+
+    assert unit.commands[0].arguments == there
+
+
+def test_in_release_7_a_word_that_goes_on_behind_its_quotation_is_a_doubt(tmp_path: Path) -> None:
+    roots.write(tmp_path, "/etc/os-release", 'ID="rhel"\nVERSION_ID="7.9"\n')
+    roots.write(tmp_path, "/etc/systemd/system/a.service", "[Service]\nExecStart=/bin/a 'b'c\n")
+
+    (unit,) = systemd.Units(str(tmp_path)).load_all()
+
+    assert unit.doubts
+
+
 @pytest.mark.parametrize(("release", "doubts"), [("7.9", True), ("8.4", True), ("9.4", False)])
 def test_until_release_8_a_programs_path_has_no_specifiers(release: str, doubts: bool, tmp_path: Path) -> None:
     roots.write(tmp_path, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{release}"\n')

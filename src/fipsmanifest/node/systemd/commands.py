@@ -48,7 +48,7 @@ def assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], versi
     if not entry.value:
         environment.clear()
     try:
-        words = split(entry.value)
+        words = split(entry.value, version=version)
     except Malformed as error:
         doubts.append("{}: {}: {}".format(visible(entry.path), entry.key, visible(str(error))))
         return
@@ -104,7 +104,7 @@ def read_commands(
     """Return the commands of a setting; where ``environment`` is None variables stay. Raise `Malformed`."""
     rest = entry.value
     while rest:
-        first, rest = first_word(rest)
+        first, rest = first_word(rest, version=version)
         program = first.lstrip("@-:+!|")
         prefixes = first[: len(first) - len(program)]
         words: List[str] = []
@@ -112,7 +112,7 @@ def read_commands(
             if re.match(r"\\;(?:[ \t\n\r]|\Z)", rest):
                 word, rest = ";", rest[2:].lstrip(BLANK)
             else:
-                word, rest = first_word(rest)
+                word, rest = first_word(rest, version=version)
             words.append(word)
             if len(words) > MAX_WORDS:
                 raise Malformed("it has more than {} words".format(MAX_WORDS))

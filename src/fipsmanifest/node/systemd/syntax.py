@@ -20,6 +20,7 @@ _ESCAPE = re.compile(r"([abfnrtvs\\\"'])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([
 _NONCHARACTERS = "".join(chr(plane * 0x10000 + last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
 NOT_UTF_8 = re.compile("[\udc80-\udcff\ufdd0-\ufdef{}]".format(_NONCHARACTERS))
 """What systemd does not take for UTF-8, in a text that was decoded with `surrogateescape`."""
+_QUOTES_WITHIN = 221  # the first version with quotations within a word of a command or of Environment=
 _WITH_LONG_LINES = 239  # before, a line ends where its buffer does (LINE_MAX)
 _LONGEST_LINE = 2046
 _WITH_LINE_BREAKS = 239  # the first version that takes variables with line breaks (its NEWS)
@@ -100,7 +101,7 @@ def _whole_lines(text: str, comments_continue: bool) -> Iterator[str]:
         raise Malformed("its last line is continued")
 
 
-def split(text: str, escapes: bool = True) -> List[str]:
+def split(text: str, escapes: bool = True, version: int = NEWEST) -> List[str]:
     """Split a value into words as systemd.syntax(7) has it; raises `Malformed`.
 
     Without ``escapes`` a backslash makes the next letter one like others, as in the value of a variable.
@@ -108,16 +109,17 @@ def split(text: str, escapes: bool = True) -> List[str]:
     words: List[str] = []
     rest = text.lstrip(BLANK)
     while rest:
-        word, rest = first_word(rest, escapes)
+        word, rest = first_word(rest, escapes, version)
         words.append(word)
         if len(words) > MAX_WORDS:
             raise Malformed("it has more than {} words".format(MAX_WORDS))
     return words
 
 
-def first_word(text: str, escapes: bool = True) -> Tuple[str, str]:
+def first_word(text: str, escapes: bool = True, version: int = NEWEST) -> Tuple[str, str]:
     """Return the first word and what follows it, without leading blanks."""
     parts: List[str] = []
+    is_whole = version < _QUOTES_WITHIN  # whether a quotation is a word, or its marks are letters as others
     quote, at = "", 0
     while at < len(text):
         letter = text[at]
@@ -134,11 +136,11 @@ def first_word(text: str, escapes: bool = True) -> Tuple[str, str]:
             continue
         at += 1
         if quote:
-            if letter == quote:
-                quote = ""
-            else:
-                parts.append(letter)
-        elif letter in "'\"":
+            if letter == quote and is_whole and text[at : at + 1] not in ("", *BLANK):
+                raise Malformed("a word goes on behind its quotation")
+            quote = "" if letter == quote else quote
+            parts += [letter] if quote else []
+        elif letter in "'\"" and (at == 1 or not is_whole):
             quote = letter
         elif letter in BLANK:
             break
