@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import bz2
 import gzip
 import lzma
@@ -38,6 +39,11 @@ def lz4(data: bytes) -> bytes:
     return subprocess.run(["lz4", "-c"], input=data, capture_output=True, check=True).stdout
 
 
+def test_lz4_of_the_older_form_is_found() -> None:
+    data = subprocess.run(["lz4", "-lc"], input=b"text", capture_output=True, check=True).stdout
+    assert found(SCRIPT + data) == "script with lz4 data in it"
+
+
 def found(data: bytes, piece: int = 1 << 20) -> str | None:
     embedded = Embedded()
     for start in range(0, len(data), piece):
@@ -68,6 +74,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "zstd": zstandard.compress,
     "bzip2": lambda data: bz2.compress(data, 1),
     "lz4": lz4,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE, preset=0),
     "ZIP": lambda data: Archive([Part(b"k", data, method=8)]).build() + bytes(1 << 17),
 }
 
@@ -101,6 +108,73 @@ def test_base64_is_found_in_lines_of_any_length(width: int, pack: Callable[[byte
     text = base64.b64encode(pack(programs.plain().read_bytes()[:20_000]))
     lines = [text[at : at + width] for at in range(0, len(text), width)] if width else [text]
     assert found(SCRIPT + b"\n".join(lines) + b"\n") == "script with base64 data in it"
+
+
+def cpio(data: bytes) -> bytes:
+    archive = subprocess.run(
+        ["bsdtar", "-cf", "-", "--format", "newc", "@-"], input=tar(data), capture_output=True, check=True
+    )
+    return archive.stdout
+
+
+# What is in front of the program moves it within its group of three bytes.
+@pytest.mark.parametrize("pack", [lambda data: tar(data), cpio, *(lambda data, n=n: b"x" * n + data for n in range(3))])
+@pytest.mark.parametrize("indent", ["", "\t", "    "])
+@pytest.mark.parametrize("width", [1, 40, 76, 0])
+def test_a_program_within_base64_is_found(pack: Callable[[bytes], bytes], indent: str, width: int) -> None:
+    text = base64.b64encode(pack(programs.plain().read_bytes()[:5000])).decode()
+    lines = [text[at : at + width] for at in range(0, len(text), width)] if width else [text]
+    script = SCRIPT + "".join(f"{indent}{line}\n" for line in lines).encode()
+    assert found(script) == found(script, 1000) == "script with base64 data in it"
+    assert found(script.replace(b"#!/bin/sh", b"a text")) == "script with base64 data in it"
+
+
+@pytest.mark.parametrize("data", [b"\xed\xab\xee\xdb\3\0" + bytes(99), b"!<arch>\ndebian-binary   " + bytes(99)])
+def test_a_package_in_base64_is_found(data: bytes) -> None:
+    assert found(SCRIPT + base64.encodebytes(data)) == "script with base64 data in it"
+
+
+def uuencode(data: bytes) -> bytes:
+    lines = b"".join(binascii.b2a_uu(data[at : at + 45]) for at in range(0, len(data), 45))
+    return b"begin 755 kubelet\n" + lines + b"`\nend\n"
+
+
+def escape(data: bytes) -> bytes:
+    return b"printf '" + b"".join(b"\\%o" % byte for byte in data) + b"'\n"
+
+
+ENCODED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "uuencode": (uuencode, "uuencoded"),
+    "uuencode of a tar": (lambda data: uuencode(tar(data)), "uuencoded"),
+    "uuencode of gzip": (lambda data: uuencode(gzip.compress(data)), "uuencoded"),
+    "uuencode without its first line": (lambda data: uuencode(data).partition(b"\n")[2], "uuencoded"),
+    "hexadecimal": (lambda data: data.hex().encode(), "hexadecimal"),
+    "hexadecimal in lines": (lambda data: data.hex(" ", -2).upper().replace(" ", "\n").encode(), "hexadecimal"),
+    "hexadecimal for C": (lambda data: b", ".join(b"0x%02x" % byte for byte in data), "hexadecimal"),
+    "hexadecimal escapes": (lambda data: b"".join(b"\\x%02x" % byte for byte in data), "hexadecimal"),
+    "octal escapes": (escape, "escaped"),
+    "octal escapes for %b": (lambda data: b"".join(b"\\0%o" % byte for byte in data), "escaped"),
+    "escapes of Python": (lambda data: repr(data).encode(), "escaped"),
+}
+
+
+@pytest.mark.parametrize("form", ENCODED)
+def test_a_program_that_a_script_has_as_text_is_found(form: str) -> None:
+    encode, name = ENCODED[form]
+    program = programs.plain().read_bytes()[:5000]
+    script = SCRIPT + encode(program)
+    assert found(script) == found(script, 1000) == f"script with {name} data in it"
+    # The magic alone is in many scripts, such as those that register interpreters.
+    assert found(SCRIPT + encode(b"\x7fELF\2\1\1" + bytes(200))) is None or name == "uuencoded"
+
+
+def test_what_is_uuencoded_in_a_text_is_reported_where_it_is_a_program_or_holds_one() -> None:
+    program = programs.plain().read_bytes()[:5000]
+    for data in (program, tar(program), gzip.compress(program)):
+        assert found(b"a text\n" + uuencode(data)) == "script with uuencoded data in it"
+    assert found(b"a text\n" + uuencode(b"a text " * 99)) is None
+    assert found(SCRIPT + uuencode(b"a text " * 99)) is None
+    assert found(SCRIPT + uuencode(lzma.compress(program))) == "script with uuencoded data in it"
 
 
 # An AppImage whose mark was taken out runs as before: its runtime finds the file system by its own headers.

@@ -162,11 +162,14 @@ def _is_lzma(head: bytes) -> bool:
     # A power of two, or the sum of two that follow one another.
     usual = dictionary >= _LZMA_DICTIONARY and dictionary // (dictionary & -dictionary) in (1, 3)
     usual = (usual or dictionary == 0xFFFFFFFF) and (size < _LZMA_SIZE or size == _LZMA_UNKNOWN_SIZE)
-    return usual or _is_lzma_of_program(head)
+    return usual or begins_lzma(head)
 
 
-def _is_lzma_of_program(head: bytes) -> bool:
-    """Return whether ``head`` begins a program or an archive that is compressed as .lzma, whatever its sizes."""
+def begins_lzma(head: bytes) -> bool:
+    """Return whether ``head`` begins a program or an archive that is compressed as .lzma, whatever its sizes.
+
+    It may have the start alone.
+    """
     # The first byte of the compressed data is always zero.
     if head[_LZMA_HEADER : _LZMA_HEADER + 1] != b"\0":
         return False

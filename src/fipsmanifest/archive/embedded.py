@@ -19,7 +19,8 @@ try:
 except ImportError:
     BytesAhoCorasick = None  # type: ignore[assignment,misc]
 
-from .decompress import begins_zstd
+from . import encoded
+from .decompress import begins_lzma, begins_zstd
 
 #: The longest header that is compared; what is nearer to the end of a piece waits for the next one.
 _REACH = 512
@@ -50,24 +51,32 @@ _PACKED = tuple(
         (b"\x28\xb5\x2f\xfd", "zstd", b""),
         # lz4 frame format: version 01, and a reserved bit of the descriptor.
         (b"\x04\x22\x4d\x18", "lz4", b"[\x40-\x7d]"),
+        # Its older form, in blocks of up to 8 MiB.
+        (b"\x02\x21\x4c\x18", "lz4", b"...\0"),
+        # .lzma as its tools write it.
+        (b"\x5d\0\0", "lzma", b""),
         (b"LZIP\x01", "lzip", b""),
         (b"\x89LZO\0\r\n\x1a\n", "lzop", b""),
         (b"7z\xbc\xaf\x27\x1c", "7z", b""),
         (b"Rar!\x1a\x07", "RAR", b""),
         (b"BZh", "bzip2", rb"[1-9](?:1AY&SY|\x17rE8P\x90)"),
         # RFC 4648: how every ELF header begins. Lines may be short (`base64 -w 40`).
-        (b"f0VMRg", "base64", rb"[A-Za-z0-9+/\r\n]{58}"),
-        # The same of gzip, xz, bzip2, zstd, ZIP, lz4 and 7z: what `base64 -d | tar x` unpacks.
-        (b"H4sI", "base64", rb"[A-Za-z0-9+/\r\n]{56}"),
-        (b"/Td6WFoA", "base64", rb"[A-Za-z0-9+/\r\n]{52}"),
-        (b"Qlpo", "base64", rb"[MNO][DTjz]FBWSZTW[A-Za-z0-9+/\r\n]{47}"),
-        (b"KLUv/", "base64", rb"[A-Za-z0-9+/\r\n]{55}"),
-        (b"UEsDB", "base64", rb"[A-Za-z0-9+/\r\n]{55}"),
-        (b"BCJNG", "base64", rb"[A-Za-z0-9+/\r\n]{55}"),
-        (b"N3q8ryc", "base64", rb"[A-Za-z0-9+/\r\n]{53}"),
+        (b"f0VMRg", "base64", rb"[A-Za-z0-9+/\s]{58}"),
+        # The same of gzip, xz, bzip2, zstd, ZIP, lz4, 7z and lzma: what `base64 -d | tar x` unpacks.
+        (b"H4sI", "base64", rb"[A-Za-z0-9+/\s]{56}"),
+        (b"/Td6WFoA", "base64", rb"[A-Za-z0-9+/\s]{52}"),
+        (b"Qlpo", "base64", rb"[MNO][DTjz]FBWSZTW[A-Za-z0-9+/\s]{47}"),
+        (b"KLUv/", "base64", rb"[A-Za-z0-9+/\s]{55}"),
+        (b"UEsDB", "base64", rb"[A-Za-z0-9+/\s]{55}"),
+        (b"BCJNG", "base64", rb"[A-Za-z0-9+/\s]{55}"),
+        (b"N3q8ryc", "base64", rb"[A-Za-z0-9+/\s]{53}"),
+        (b"XQAA", "base64", rb"[A-Za-z0-9+/\s]{56}"),
+        # And of RPM and ar.
+        (b"7avu2wMA", "base64", rb"[A-Za-z0-9+/\s]{52}"),
+        (b"ITxhcmNoPgpk", "base64", rb"[A-Za-z0-9+/\s]{48}"),
         # RFC 1950: the window of 32 KiB, and each of the levels.
         *((head, "zlib", b"") for head in _ZLIB),
-        *((head, "base64", rb"[A-Za-z0-9+/\r\n]{58}") for head in _BASE64_ZLIB),
+        *((head, "base64", rb"[A-Za-z0-9+/\s]{58}") for head in _BASE64_ZLIB),
         # APPNOTE 4.3.7 and 4.4: a version, flags, and a method that is in use.
         (_ZIP, "ZIP", rb"[\0-\x3f]\0..[\0\x08\x09\x0c\x0e\x5d\x5f\x63]\0"),
         # squashfs_fs.h: version 4.0.
@@ -145,6 +154,9 @@ class Embedded:
                 return
         if not self._script:
             return
+        if (encoding := self._encoded_program(data)) is not None:
+            self._found = f"{self._host} with {encoding} data in it"
+            return
         is_text = data.isascii()
         for magic, name, header in _PACKED:
             if (magic in _OF_SCRIPTS and not self._runs) or (magic == _ZIP and self._opened is not None):
@@ -157,6 +169,16 @@ class Embedded:
                     self._found = f"{self._host} with {name} data in it"
                     return
                 at = data.find(magic, at + 1, end + len(magic) - 1)
+
+    def _encoded_program(self, data: bytes | bytearray) -> str | None:
+        """Return how a program, or what holds one, is encoded as text in ``data``; None where there is none."""
+        for encoding, header in encoded.programs(data, runs=self._runs):
+            if _is_program(header):
+                return encoding
+        for start in encoded.uuencoded(data):
+            if _begins_program(start) or _is_deflate_of_program(start) or (self._runs and _begins_packed(start)):
+                return "uuencoded"
+        return None
 
 
 def is_script(first: bytes | bytearray) -> bool:
@@ -271,7 +293,8 @@ def _is_base64_of_program(data: bytes | bytearray) -> bool:
     """Check base64 by what is compressed: configuration and source code hold it for other data, too."""
     text = re.match(rb"[A-Za-z0-9+/\s]*", data)
     letters = b"".join(text.group().split()) if text else b""
-    return _is_deflate_of_program(base64.b64decode(letters[: len(letters) // 4 * 4]))
+    start = base64.b64decode(letters[: len(letters) // 4 * 4])
+    return begins_lzma(start) or _is_deflate_of_program(start)
 
 
 def _is_deflate_of_program(data: bytes | bytearray) -> bool:
@@ -280,19 +303,30 @@ def _is_deflate_of_program(data: bytes | bytearray) -> bool:
         start = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, _REACH)
     except zlib.error:
         return False
-    packed = any(start.startswith(magic) and header.match(start) for magic, _, header in _PACKED)
-    return packed or start.startswith((_ELF, b"#!", b"07070")) or start[257:262] == b"ustar"
+    return _begins_packed(start) or _begins_program(start)
+
+
+def _begins_packed(start: bytes) -> bool:
+    return any(start.startswith(magic) and header.match(start) for magic, _, header in _PACKED)
+
+
+def _begins_program(start: bytes) -> bool:
+    """Return whether it is the start of a program, a script, or an archive that has files as they are."""
+    return start.startswith((_ELF, b"#!", b"07070")) or start[257:262] == b"ustar"
 
 
 #: Base64 that only scripts are searched for: of some, the content cannot be seen from its start, and source code has it
 #: for test data; that of zlib begins with letters that every text has.
-_OF_SCRIPTS = frozenset((b"/Td6WFoA", b"Qlpo", b"KLUv/", b"UEsDB", b"BCJNG", b"N3q8ryc", *_BASE64_ZLIB))
+_OF_SCRIPTS = frozenset(
+    (b"/Td6WFoA", b"Qlpo", b"KLUv/", b"UEsDB", b"BCJNG", b"N3q8ryc", b"7avu2wMA", b"ITxhcmNoPgpk", *_BASE64_ZLIB)
+)
 #: What a magic that other data has as well is confirmed by.
 _CONFIRM: Mapping[bytes, Callable[[bytes | bytearray], bool]] = {
     _GZIP: _is_gzip,
     b"\xfd7zXZ\0": _is_xz,
     b"\x28\xb5\x2f\xfd": lambda data: begins_zstd(bytes(data)),
-    b"H4sI": _is_base64_of_program,
+    b"\x5d\0\0": lambda data: begins_lzma(bytes(data)),
+    **dict.fromkeys((b"H4sI", b"XQAA"), _is_base64_of_program),
     **dict.fromkeys(_ZLIB, _is_deflate_of_program),
     **dict.fromkeys(_BASE64_ZLIB, _is_base64_of_program),
 }
