@@ -97,13 +97,19 @@ def test_the_roles_of_deploy_are_enough_on_a_real_cluster(cluster: Cluster) -> N
     assert (code, verdicts(found)) == (0, dict.fromkeys(NODES, "valid")), found["findings"]
 
 
-def test_the_cronjob_runs_in_the_image_of_the_containerfile(cluster: Cluster, tmp_path: Path) -> None:
-    made = image.archive(tmp_path)
+@pytest.fixture(scope="module")
+def imported(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return an image that both workers have."""
+    made = image.archive(tmp_path_factory.mktemp("image"))
     for name in WORKERS:
         shutil.copy(made, cluster.machines[name].root / "root" / made.name)
         cluster.machines[name].sh(f"ctr -n k8s.io images import /root/{made.name} && rm /root/{made.name}")
+    return image.REFERENCE
+
+
+def test_the_cronjob_runs_in_the_image_of_the_containerfile(cluster: Cluster, imported: str, tmp_path: Path) -> None:
     objects = tmp_path / "objects.json"
-    objects.write_text(cluster.cron_job("--cronjob-image", image.REFERENCE, "--output-configmap", "result"))
+    objects.write_text(cluster.cron_job("--cronjob-image", imported, "--output-configmap", "result"))
     cluster.kubectl("apply", "-f", str(objects))
     cluster.kubectl("create", "job", "-n", "fipsmanifest", "now", "--from=cronjob/fipsmanifest-check")
 
@@ -118,6 +124,70 @@ def test_the_cronjob_runs_in_the_image_of_the_containerfile(cluster: Cluster, tm
     written = json.loads(cluster.kubectl("get", "configmap", "-n", "fipsmanifest", "result", "-o", "json"))["data"]
     assert written["verdict"] == "valid"
     cluster.kubectl("delete", "-n", "fipsmanifest", "cronjob/fipsmanifest-check", "job/now")
+
+
+def test_workloads_that_change_nothing_of_the_node_leave_it_valid(
+    cluster: Cluster, imported: str, tmp_path: Path
+) -> None:
+    pods = [_pod(imported, *one, node) for one, node in zip(_WORKLOADS.items(), WORKERS * 3, strict=False)]
+    (tmp_path / "pods.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}))
+    cluster.kubectl("apply", "-f", str(tmp_path / "pods.json"))
+
+    def running() -> bool:
+        found = realcluster.pods(cluster, "--field-selector=metadata.namespace=default")
+        return [pod["status"]["phase"] for pod in found] == ["Running"] * len(pods)
+
+    try:
+        cluster.machines[realcluster.CONTROL_PLANE].wait_for(running, "the workloads", 120)
+        code, found = checked(cluster)
+    finally:
+        cluster.kubectl("delete", "--grace-period=1", "-f", str(tmp_path / "pods.json"))
+    assert (code, verdicts(found)) == (0, dict.fromkeys(NODES, "valid")), found["findings"]
+
+
+_SLEEP = {"command": ["python3", "-c", "import time; time.sleep(3600)"]}
+_COPY = "import os, shutil; os.execv(shutil.copy('/usr/bin/python3', '/copy/agent'), ['agent', '-c', 'input()'])"
+#: Of each pod what its specification and its container have.
+_WORKLOADS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "of-a-user": ({"securityContext": {"runAsUser": 1000, "fsGroup": 1000}}, _SLEEP),
+    "of-the-host": (
+        {"hostNetwork": True, "hostPID": True},
+        {"command": ["python3", "-m", "http.server", "9100"]},
+    ),
+    "privileged": (
+        {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]},
+        {
+            **_SLEEP,
+            "securityContext": {"privileged": True},
+            "volumeMounts": [{"name": "host", "mountPath": "/host", "mountPropagation": "HostToContainer"}],
+        },
+    ),
+    "from-memory": (
+        {"volumes": [{"name": "copy", "emptyDir": {"medium": "Memory"}}]},
+        {"command": ["python3", "-c", _COPY], "stdin": True, "volumeMounts": [{"name": "copy", "mountPath": "/copy"}]},
+    ),
+    "with-settings": (
+        {"shareProcessNamespace": True},
+        {
+            **_SLEEP,
+            "env": [
+                {"name": "GODEBUG", "value": "fips140=off"},
+                {"name": "LD_PRELOAD", "value": "/lib/x86_64-linux-gnu/libz.so.1"},
+            ],
+            "livenessProbe": {"exec": {"command": ["python3", "-c", ""]}, "periodSeconds": 1},
+        },
+    ),
+}
+
+
+def _pod(imported: str, name: str, parts: tuple[dict[str, Any], dict[str, Any]], node: str) -> dict[str, Any]:
+    specification, container = parts
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {**specification, "nodeName": node, "containers": [{"name": "one", "image": imported, **container}]},
+    }
 
 
 class Rounds:
