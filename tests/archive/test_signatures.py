@@ -49,6 +49,7 @@ NOT_OPENED = {
     "RAR archive": b"Rar!\x1a\x07\1\0" + bytes(99),
     "Microsoft cabinet": b"MSCF\0\0\0\0" + bytes(99),
     "qcow2 disk image": b"QFI\xfb\0\0\0\3" + bytes(99),
+    "Parallels disk image": b"WithouFreSpacExt\2\0\0\0" + bytes(99),
     "VMDK disk image": b"KDMV\1\0\0\0" + bytes(99),
     "VHD disk image": at(5000, b"conectix" + bytes(504), 5512),
     "VHDX disk image": b"vhdxfile" + bytes(99),
@@ -75,6 +76,15 @@ def test_a_format_that_is_not_opened_is_named(tmp_path: Path, name: str) -> None
     path.write_bytes(NOT_OPENED[name])
     assert kind_of(path) == "unopened"
     assert format_of(path) == name
+
+
+@pytest.mark.parametrize(
+    "data", [b"ADBd" + zlib.compress(b"ADB.pckg" + bytes(999), wbits=-15), b"ADBc\2\3\x28\xb5\x2f\xfd" + bytes(9)]
+)
+def test_a_package_of_apk_3_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.apk").write_bytes(data)
+    assert kind_of(tmp_path / "a.apk") == "unopened"
+    assert format_of(tmp_path / "a.apk") == "apk package"
 
 
 def test_lz4_is_named(tmp_path: Path) -> None:
@@ -144,6 +154,8 @@ def test_what_gzip_expands_is_named(tmp_path: Path, data: bytes, name: str) -> N
         b"\x1f\x9d\xff",
         b"\x1f\x1e" + bytes(99),
         b"\x1f\xa0" + bytes(99),
+        b"ADBd is a word",
+        b"ADBcache: a text",
         b"MSCF, said the file",
         b"\x60\xea\x20\0" + bytes(99),
         b"a list: -lh, -lz, -pm-",

@@ -39,6 +39,10 @@ _AT_START = (
     (b"vhdxfile", "VHDX disk image"),
     (b"QED\0", "QED disk image"),
     (b"WithoutFreeSpace", "Parallels disk image"),
+    (b"WithouFreSpacExt", "Parallels disk image"),
+    # apk-tools 3, adb.h: compressed with deflate or zstd, at a level.
+    (b"ADBc\x01", "apk package"),
+    (b"ADBc\x02", "apk package"),
     (b"\x3a\xff\x26\xed\x01\0", "Android sparse image"),
     (b"hsqs", "squashfs file system"),
     (b"sqsh", "squashfs file system"),
@@ -141,6 +145,14 @@ def _is_old_zstd(head: bytes, _: bytes) -> bool:
     return head[1:4] == b"\xb5\x2f\xfd" and head[0] in (0x1E, *range(0x22, 0x28))
 
 
+def _is_apk(head: bytes, _: bytes) -> bool:
+    """Check a package of apk-tools 3 (``adb_comp.c``): deflate of what has the magic of one as it is."""
+    try:
+        return head.startswith(b"ADBd") and zlib.decompressobj(-zlib.MAX_WBITS).decompress(head[4:], 4) == b"ADB."
+    except zlib.error:
+        return False
+
+
 def _is_arj(head: bytes, _: bytes) -> bool:
     """Check an ARJ archive's main header: the mark, a size, and a checksum (unarj, ``technote.txt``)."""
     if not head.startswith(b"\x60\xea") or len(head) < 8:
@@ -211,6 +223,7 @@ _TESTS: tuple[tuple[Callable[[bytes, bytes], bool], str], ...] = (
     (_is_pack, "data of pack(1)"),
     (_is_lzh, "data of SCO's compress -H"),
     (_is_old_zstd, "zstd data of an old format"),
+    (_is_apk, "apk package"),
     (_is_arj, "ARJ archive"),
     (_is_lha, "LHA archive"),
     (_is_zlib, "zlib data"),
