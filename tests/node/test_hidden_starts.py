@@ -452,6 +452,17 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         lambda t: t.drop_in("PassEnvironment=KUBELET_EXTRA_ARGS OTHER"),
     ),
     "a system extension of the administrator": ("extension", file("/usr/local/lib/extensions/x.raw", "x")),
+    "another socket behind a link and two dots": (
+        "other-runtime",
+        file(
+            "/etc/sysconfig/kubelet",
+            "KUBELET_EXTRA_ARGS=--container-runtime-endpoint=/var/l/../run/containerd/containerd.sock\n",
+        ),
+    ),
+    "another init behind a link and two dots": (
+        "kernel-command-line",
+        file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 init=/usr/l/../lib/systemd/systemd"\n'),
+    ),
     "PATH of everything": ("environment", file(GRUB, 'GRUB_CMDLINE_LINUX="systemd.setenv=PATH=/opt/plain"\n')),
     "a mount over the programs": (
         "replaced-at-start",
@@ -494,6 +505,29 @@ def test_what_may_start_something_else_is_unknown(how: str, tree: Tree) -> None:
 
 
 FAILURES: dict[str, tuple[str, Change]] = {
+    "a kubelet behind a link and two dots": (
+        "other-program",
+        all_of(
+            lambda t: link(t, "/usr/l", "/opt/x/y"),
+            lambda t: t.place("/opt/x/y").mkdir(parents=True),
+            lambda t: link(t, "/opt/x/bin", "/opt/plain"),
+            lambda t: t.drop_in("ExecStart=\nExecStart=/usr/l/../bin/kubelet"),
+        ),
+    ),
+    "a unit behind a link and two dots": (
+        "other-build",
+        all_of(
+            lambda t: t.write("/usr/lib/systemd/system/good.service", "[Service]\nExecStart=/usr/bin/true\n"),
+            lambda t: t.write("/opt/x/system/good.service", "[Service]\nExecStart=/opt/plain/agent\n"),
+            lambda t: link(t, "/usr/lib/systemd/l", "/opt/x/y"),
+            lambda t: t.place("/opt/x/y").mkdir(parents=True),
+            lambda t: link(t, "/etc/systemd/system/site.service", "/usr/lib/systemd/l/../system/good.service"),
+        ),
+    ),
+    "a static pod's program behind a link of a volume and two dots": (
+        "other-program",
+        file(POD, pod(command="[/data/l/../../usr/local/bin/kube-apiserver, --etcd-servers=x]", mount="/data")),
+    ),
     "another sandbox": (
         "unlisted-image",
         pause('[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "registry.k8s.io/pause:9"\n'),

@@ -3,7 +3,6 @@
 Rules: systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers"; systemd.exec(5), "Environment".
 """
 
-import posixpath
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -129,7 +128,13 @@ def read_commands(
             words = _substitute(words, {name: one.value for name, one in environment.items()})
         arguments = tuple(words[1:] if "@" in prefixes else words)
         why = "what {} means is not known".format(doubt) if doubt else ""
-        yield Command(entry.key, posixpath.normpath(program), arguments, entry.path, why)
+        yield Command(entry.key, _simplified(program), arguments, entry.path, why)
+
+
+def _simplified(program: str) -> str:
+    """Return a path without empty parts and dots; two dots stay, as what is before them may be a link."""
+    parts = [part for part in program.split("/") if part not in ("", ".")]
+    return "/" + "/".join(parts) if program.startswith("/") else program
 
 
 def _substitute(words: List[str], environment: Dict[str, str]) -> List[str]:

@@ -3,6 +3,7 @@
 Rules: systemd.unit(5), systemd.exec(5); where these are silent, systemd's shared/dropin.c and core/unit.c.
 """
 
+import contextlib
 import errno
 import fnmatch
 import os
@@ -222,7 +223,13 @@ class Units:
             target = os.readlink(tree.resolve(self._root, path, follow_last=False))
         except OSError:
             return None
-        return posixpath.normpath(posixpath.join(posixpath.dirname(path), os.fsdecode(target)))
+        named = posixpath.join(posixpath.dirname(path), os.fsdecode(target))
+        if ".." in named.split("/"):
+            # What is before two dots may be a link.
+            with contextlib.suppress(OSError):
+                place = tree.resolve(self._root, named, follow_last=False)
+                return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), self._root))
+        return posixpath.normpath(named)
 
     def _load(self, name: str, names: List[str], path: str = "") -> Unit:
         """Return a unit with all its names; its file is at ``path``, or where its name is found."""

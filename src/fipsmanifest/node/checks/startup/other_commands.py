@@ -112,7 +112,9 @@ class OtherCommand:
 
     def _helper(self) -> Iterator[Result]:
         found = self._found
-        if self._component is not None and found.status == OTHER and not found.path.startswith(_SYSTEM):
+        # What is before two dots may be a link.
+        path = self._programs.node_files.resolved(found.path) if ".." in found.path.split("/") else found.path
+        if self._component is not None and found.status == OTHER and not path.startswith(_SYSTEM):
             actual = "{}, which is not the operating system's".format(found.path)
             advice = "Start it from a unit of its own, if {} needs it, or remove it.".format(self._component)
             yield self._unknown("unlisted-helper", actual, advice)

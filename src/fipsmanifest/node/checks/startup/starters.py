@@ -255,7 +255,7 @@ def _judge_command_lines(node: Node, programs: Programs, unset: AbstractSet[str]
             if name == "PATH" or name in unset:
                 yield result(path, UNKNOWN, None, "{}={}".format(name, value), "environment", path, _REMOVE)
         for name, value in dict.fromkeys(_STARTS.findall(text)):
-            if posixpath.normpath(value) not in _INIT:
+            if ".." in value.split("/") or posixpath.normpath(value) not in _INIT:
                 advice = "Remove {}= there: what it starts was not checked.".format(name)
                 actual = "{}={}".format(name, value)
                 yield result(path, UNKNOWN, "systemd alone", actual, "kernel-command-line", path, advice)

@@ -269,7 +269,8 @@ def _judge_command(container: static_pods.Container, paths: Sequence[str]) -> Op
 
 def _is_own(word: str, paths: Sequence[str]) -> bool:
     if "/" in word:
-        return posixpath.normpath(word) in paths
+        # What is before two dots may be a link in a volume.
+        return ".." not in word.split("/") and posixpath.normpath(word) in paths
     return any(posixpath.join(directory, word) in paths for directory in _BY_NAME)
 
 
