@@ -410,6 +410,15 @@ def test_what_ordinary_menus_have_changes_no_command_line(menu: str, tmp_path: P
     assert signals(tmp_path, 8)["boot-loader"].status == "pass"
 
 
+@pytest.mark.parametrize("directory", ["/boot/efi/loader/entries", "/efi/loader/entries"])
+@pytest.mark.parametrize(("options", "status"), [("ro fips=1", "pass"), ("ro", "fail")])
+def test_entries_of_systemd_boot_count(directory: str, options: str, status: str, tmp_path: Path) -> None:
+    el10(tmp_path)
+    roots.write(tmp_path, f"{directory}/a.conf", ENTRY.format("6.12", options))
+
+    assert signals(tmp_path, 10)["boot-loader"].status == status
+
+
 def test_more_values_of_variables_than_a_menu_needs_are_unknown(tmp_path: Path) -> None:
     el8(tmp_path)
     values = "".join(f"set {name}=v{number}\n" for name in "abcdefg" for number in range(8))

@@ -115,6 +115,13 @@ def test_ordinary_scripts_pass(how: str, tree: Tree) -> None:
     assert codes(ORDINARY[how], tree) == set()
 
 
+@pytest.mark.parametrize("home", ["~", "$HOME", "${HOME}", '"$HOME"'])
+def test_the_home_directory_of_root_is_followed(home: str, tree: Tree) -> None:
+    assert codes(all_of(copy("/root/bin/agent"), file("/etc/cron.d/x", f"@reboot root {home}/bin/agent\n")), tree) == {
+        ("fail", "other-build")
+    }
+
+
 def test_of_a_program_that_a_pattern_names_only_the_head_is_read(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     # To decode what is no text takes a hundred times as long as to read it.
     read: list[int] = []

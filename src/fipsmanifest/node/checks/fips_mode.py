@@ -28,6 +28,8 @@ _DRACUT = "/usr/lib/dracut/modules.d"
 _PRELINK = "/etc/sysconfig/prelink"
 _PROVIDERS = ("/usr/lib64/ossl-modules/fips.so", "/usr/lib/ossl-modules/fips.so")
 _ENTRIES = "/boot/loader/entries"
+# Of systemd-boot, which reads no menu (Boot Loader Specification).
+_OTHER_ENTRIES = ("/boot/efi/loader/entries", "/efi/loader/entries")
 _ENVIRONMENT_BLOCKS = ("/boot/grub2/grubenv", "/boot/efi/EFI/*/grubenv")
 # The menu, and what it takes in (41_custom, 01_users).
 _MENUS = tuple(
@@ -260,7 +262,7 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
         ]
         has_menu = any(start.where.endswith("/grub.cfg") for start in found)
         if el >= 8 and (not has_menu or any(map(_TAKES_ENTRIES.search, menus.values()))):
-            entries = list(_entries(node, subject, grub.entry_directories(variables)))
+            entries = list(_entries(node, subject, (_ENTRIES, *grub.entry_directories(variables))))
             if not entries and not found and any("kernelopts" in block for block in blocks):
                 entries = [_Start("kernelopts", "$kernelopts")]
             # GRUB makes a command of an entry (blscfg).
@@ -269,14 +271,15 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
                 for where, arguments in entries
                 for line in grub.command_lines("linux x " + arguments, variables)
             ]
+        found += _entries(node, subject, _OTHER_ENTRIES)
     except grub.TooMany:
         raise _Unread(subject, "too-many", "/boot/grub2")
     yield from found
 
 
-def _entries(node: Node, subject: str, others: Sequence[str]) -> Iterator[_Start]:
-    """Return the entries of the Boot Loader Specification, of the usual directory and of ``others``."""
-    for directory in (_ENTRIES, *others):
+def _entries(node: Node, subject: str, directories: Sequence[str]) -> Iterator[_Start]:
+    """Return the entries of the Boot Loader Specification in directories."""
+    for directory in directories:
         for name in _few_names(node, directory, subject):
             if name.endswith(".conf") and not _RESCUE_ENTRY.search(name):
                 path = posixpath.join(directory, name)

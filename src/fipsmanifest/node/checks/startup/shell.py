@@ -12,6 +12,9 @@ _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_
 _ASSIGNED = re.compile(r"(?:^|(?<=[\s;&|('\"]))([A-Za-z_][A-Za-z0-9_]*)=[\"']?([^\s;\"'&|`()]+)", re.MULTILINE)
 _LOOP = re.compile(r"\bfor\s+([A-Za-z_][A-Za-z0-9_]*)\s+in\s+([^\n;]*)")
 _DEFAULT = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*:?[-=+]([^${}]*)\}")
+# The home directory of root, for which the node starts scripts.
+_HOME = re.compile(r"(?<![\w/~.$-])(?:~|\$HOME|\$\{HOME\})(?=[\"']?/)")
+_OF_ROOT = "/root"
 _IN_PATH = re.compile(r"/\$\{?([A-Za-z_][A-Za-z0-9_]*)|\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?/")
 _WORD = re.compile(r"[^\s;&|<>()`]+")
 _QUOTED = re.compile(r"[\w/.-][\"'\\]+[\w/.-]")  # within a path, where a shell removes them
@@ -78,7 +81,7 @@ def expand(text: str, path: str = "") -> str:
 
     ``path`` is the script's. Each variable is replaced by the paths, or parts of paths, that are assigned to it.
     """
-    copies = list(dict.fromkeys([text, *_with_values(_DEFAULT.sub(r"\1", text))]))
+    copies = list(dict.fromkeys([text, *_with_values(_DEFAULT.sub(r"\1", _HOME.sub(_OF_ROOT, text)))]))
     found = "\n".join(copies)
     words = [one for one in dict.fromkeys(_WORD.findall(found)) if "/" in one and _QUOTED.search(one)]
     words = [re.sub(r"[\"'\\]", "", one) for one in words]
