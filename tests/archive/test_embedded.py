@@ -35,6 +35,10 @@ PROGRAM_HEADER = b"\x7fELF" + b"\1" * 12 + b"\x02\0\x3e\0" + b"\1" * 34 + b"\x38
 _Put = Callable[[Path, str, bytes], tuple[Path, str]]
 
 
+def tar(data: bytes) -> bytes:
+    return make_layer({"k": data})
+
+
 def lz4(data: bytes) -> bytes:
     return subprocess.run(["lz4", "-c"], input=data, capture_output=True, check=True).stdout
 
@@ -168,13 +172,22 @@ def test_a_program_that_a_script_has_as_text_is_found(form: str) -> None:
     assert found(SCRIPT + encode(b"\x7fELF\2\1\1" + bytes(200))) is None or name == "uuencoded"
 
 
-def test_what_is_uuencoded_in_a_text_is_reported_where_it_is_a_program_or_holds_one() -> None:
-    program = programs.plain().read_bytes()[:5000]
-    for data in (program, tar(program), gzip.compress(program)):
-        assert found(b"a text\n" + uuencode(data)) == "script with uuencoded data in it"
-    assert found(b"a text\n" + uuencode(b"a text " * 99)) is None
-    assert found(SCRIPT + uuencode(b"a text " * 99)) is None
-    assert found(SCRIPT + uuencode(lzma.compress(program))) == "script with uuencoded data in it"
+def uuencode_in_base64(data: bytes) -> bytes:
+    return b"begin-base64 755 kubelet\n" + base64.encodebytes(data) + b"====\n"
+
+
+# bsdtar unpacks these without a script.
+@pytest.mark.parametrize("encode", [uuencode, uuencode_in_base64])
+@pytest.mark.parametrize("start", [b"", b"a text\n", SCRIPT])
+@pytest.mark.parametrize("pack", [tar, lambda data: gzip.compress(tar(data)), lambda data: lzma.compress(tar(data))])
+def test_what_is_uuencoded_is_reported_where_it_holds_a_program(
+    tmp_path: Path, pack: Callable[[bytes], bytes], start: bytes, encode: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / "data.uu").write_bytes(start + encode(pack(programs.plain().read_bytes()[:5000])))
+    told = subprocess.run(["bsdtar", "-tf", tmp_path / "data.uu"], capture_output=True, check=True)
+    assert told.stdout == b"k\n"
+    assert str(found((tmp_path / "data.uu").read_bytes())).startswith("script with ")
+    assert found(start + encode(b"a text " * 99)) is None
 
 
 # An AppImage whose mark was taken out runs as before: its runtime finds the file system by its own headers.
@@ -204,10 +217,6 @@ def test_a_program_with_packed_data_right_behind_it_is_not_passed_over(kind: str
     assert found(bytes(bare[:last]) + data, piece) == f"program with {kind} data behind it"
     assert found(program + b"x" + data, piece) is None
     assert found(program, piece) is None
-
-
-def tar(data: bytes) -> bytes:
-    return make_layer({"k": data})
 
 
 def in_script(data: bytes) -> bytes:

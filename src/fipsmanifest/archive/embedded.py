@@ -176,7 +176,7 @@ class Embedded:
             if _is_program(header):
                 return encoding
         for start in encoded.uuencoded(data):
-            if _begins_program(start) or _is_deflate_of_program(start) or (self._runs and _begins_packed(start)):
+            if _begins_program(start) or _begins_packed(start):
                 return "uuencoded"
         return None
 

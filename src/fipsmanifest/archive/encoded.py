@@ -22,8 +22,8 @@ _BASE64_LETTERS = 88
 
 #: The first line of 45 bytes of a program (uuencode(1)), as it is in Perl without ``begin``.
 _UUENCODED = b"M?T5,1@"
-_BEGIN = b"begin "
-_FILE = re.compile(rb"begin [0-7]{3,4} [^\n]*\n")
+_BEGIN = (b"begin ", b"begin-base64 ")
+_FILE = re.compile(rb"begin(-base64)? [0-7]{3,4} [^\n]*\n")
 
 _HEXADECIMAL = re.compile(rb"7[fF](?:\\x|[\s,'\"]*(?:0x)?)45(?:\\x|[\s,'\"]*(?:0x)?)4[cC]")
 _BETWEEN_DIGITS = re.compile(rb"\\x|0x|[\s,'\"]")
@@ -68,10 +68,16 @@ def programs(text: bytes | bytearray, *, runs: bool) -> Iterator[tuple[str, byte
 
 
 def uuencoded(text: bytes | bytearray) -> Iterator[bytes]:
-    """Yield the start of each file that is uuencoded, as far as ``text`` has it."""
-    for at in _places(text, _BEGIN):
-        if match := _FILE.match(text, at):
-            yield _uudecoded(text, match.end())
+    """Yield the start of each file that is uuencoded, also in base64 (``uuencode -m``), as far as ``text`` has it."""
+    for begin in _BEGIN:
+        for at in _places(text, begin):
+            if (match := _FILE.match(text, at)) is None:
+                continue
+            if match[1] is None:
+                yield _uudecoded(text, match.end())
+            else:
+                letters = text[match.end() : match.end() + 8 * _HEADER].translate(None, _BLANKS)
+                yield base64.b64decode(letters[: len(letters) // 4 * 4])
 
 
 def _places(text: bytes | bytearray, magic: bytes) -> Iterator[int]:
