@@ -463,6 +463,14 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "kernel-command-line",
         file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 init=/usr/l/../lib/systemd/systemd"\n'),
     ),
+    "a pattern of the loader's directories": (
+        "library-path",
+        file("/etc/ld.so.conf", "include /opt/*/ld.conf\n"),
+    ),
+    "more directories for libraries than are read": (
+        "library-path",
+        file("/etc/ld.so.conf", "".join(f"/opt/{number}\n" for number in range(200))),
+    ),
     "PATH of everything": ("environment", file(GRUB, 'GRUB_CMDLINE_LINUX="systemd.setenv=PATH=/opt/plain"\n')),
     "a mount over the programs": (
         "replaced-at-start",
@@ -572,6 +580,14 @@ FAILURES: dict[str, tuple[str, Change]] = {
             file("/opt/lib/libc.so.6", "x"),
         ),
     ),
+    "a C library that the second pattern of a line leads to": (
+        "library-path",
+        all_of(
+            file("/etc/ld.so.conf", "include ld.so.conf.d/*.conf /opt/ld/*.conf\n"),
+            file("/opt/ld/a.conf", "/opt/lib\n"),
+            file("/opt/lib/libc.so.6", "x"),
+        ),
+    ),
     "a C library below the operating system's": (
         "library-path",
         file("/etc/ld.so.cache", "x\0/usr/lib64/other/libc.so.6\0"),
@@ -604,6 +620,11 @@ ORDINARY: dict[str, Change] = {
     "the sandbox by its digest": pause(f'[plugins.cri]\nsandbox_image = "m.example/p@{PAUSE}"\n'),
     "a sandbox, where the manifest lists none": file(CONFIGURATION, '[plugins.cri]\nsandbox_image = "o/pause:1"\n'),
     "an application's unit of Podman": file("/etc/containers/systemd/x.container", "[Container]\nImage=o/web:1\n"),
+    "usual directories for libraries": all_of(
+        file("/etc/ld.so.conf", "include ld.so.conf.d/*.conf\n"),
+        file("/etc/ld.so.conf.d/a.conf", "# x\n/usr/lib64/mysql\n"),
+        file("/etc/ld.so.conf.d/dyninst-x86_64.conf", "/usr/lib64/dyninst\n"),
+    ),
     "libraries for some processors": file("/usr/lib64/glibc-hwcaps/x86-64-v3/libopenblas.so.0", "x"),
     "a network's file system": file("/etc/fstab", "# x\nu@h:/x /mnt fuse.sshfs _netdev 0 0 # y\n"),
     "a script that starts its own variables": all_of(

@@ -3,9 +3,10 @@
 import contextlib
 import errno
 import fnmatch
+import itertools
 import posixpath
 import re
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ....trust.text import visible
 from ... import tree
@@ -28,6 +29,7 @@ _NEEDED = re.compile(
 # Searched before these, by what the processor can: since glibc 2.33, and until 2.36 (ld.so(8)).
 _BY_PROCESSOR = ("glibc-hwcaps", "tls", "haswell", "x86_64", "avx512_1", "atomics")
 _FEWER = "Remove directories from /etc/ld.so.conf that nothing needs, and run ldconfig."
+_INCLUDED = re.compile(r"(?m)^[ \t]*include[ \t]+(.+)")
 _ADVICE = "Remove {} there, start the service again, and find out who set it."
 
 
@@ -86,7 +88,10 @@ def redirected(node: Node) -> List[Result]:
         pass
     except (OSError, tree.NotRegular):
         return [result(_CACHE, UNKNOWN, "readable", "unreadable", "library-path", _CACHE, "Run it as root.")]
-    for directory in [*_searched(node), *_by_processor(node)]:
+    searched, doubts = _searched(node)
+    for path in dict.fromkeys(doubts):
+        unread.append(result(path, UNKNOWN, "readable", "not read whole", "library-path", path, _FEWER))
+    for directory in [*searched, *_by_processor(node)]:
         try:
             candidates += [posixpath.join(directory, name) for name in tree.list_names(node.root, directory)]
         except OSError as error:
@@ -135,21 +140,29 @@ def _by_processor(node: Node) -> List[str]:
     return found
 
 
-def _searched(node: Node) -> List[str]:
-    """Return the directories that ldconfig is configured to search."""
-    paths = [_SEARCHED[0]]
+def _searched(node: Node) -> Tuple[List[str], List[str]]:
+    """Return the directories that ldconfig is configured to search, and what of its configuration is not read whole."""
+    paths, doubts = [_SEARCHED[0]], []
     with contextlib.suppress(OSError):
-        names = tree.list_names(node.root, _SEARCHED[1])
-        paths += [posixpath.join(_SEARCHED[1], name) for name in names[:_MAX_DIRECTORIES]]
+        paths += [posixpath.join(_SEARCHED[1], name) for name in tree.list_names(node.root, _SEARCHED[1])]
     words: List[str] = []
-    for path in paths:
+    for path in itertools.islice(paths, _MAX_DIRECTORIES):  # grows meanwhile
         with contextlib.suppress(OSError, tree.NotRegular):
-            text = re.sub(r"#.*", "", tree.read_small(node.root, path))
+            text = tree.read_small(node.root, path, _MAX_PRELOAD + 1)
+            doubts += [path] if len(text) > _MAX_PRELOAD else []
+            text = re.sub(r"#.*", "", text)
             words += re.split(r"[\s,:]+", text)
             # "include" takes patterns of file names; those of the usual directory are read already.
-            for pattern in re.findall(r"(?m)^\s*include\s+(\S+)", text):
+            for pattern in " ".join(_INCLUDED.findall(text)).split():
                 directory, form = posixpath.split(posixpath.join(_SEARCHED[0], "..", pattern))
-                if len(paths) < _MAX_DIRECTORIES and posixpath.normpath(directory) != _SEARCHED[1]:
-                    names = fnmatch.filter(tree.list_names(node.root, posixpath.normpath(directory)), form)
-                    paths += [one for one in (posixpath.join(directory, name) for name in names) if one not in paths]
-    return [one for one in dict.fromkeys(words) if one.startswith("/")][:_MAX_DIRECTORIES]
+                directory = posixpath.normpath(directory)
+                if re.search(r"[*?[]", directory):
+                    doubts.append(path)
+                elif directory != _SEARCHED[1]:
+                    with contextlib.suppress(OSError):
+                        names = fnmatch.filter(tree.list_names(node.root, directory), form)
+                        named = [posixpath.join(directory, name) for name in names]
+                        paths += [one for one in named if one not in paths]
+    found = [one for one in dict.fromkeys(words) if one.startswith("/")]
+    doubts += [_SEARCHED[0]] if len(paths) > _MAX_DIRECTORIES or len(found) > _MAX_DIRECTORIES else []
+    return found[:_MAX_DIRECTORIES], doubts
