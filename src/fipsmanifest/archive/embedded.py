@@ -172,8 +172,8 @@ class Embedded:
 
     def _encoded_program(self, data: bytes | bytearray) -> str | None:
         """Return how a program, or what holds one, is encoded as text in ``data``; None where there is none."""
-        for encoding, header in encoded.programs(data, runs=self._runs):
-            if _is_program(header):
+        for encoding, start in encoded.programs(data, runs=self._runs):
+            if _is_program(start) or _is_deflate_of_program(start):
                 return encoding
         for start in encoded.uuencoded(data):
             if _begins_program(start) or _begins_packed(start):

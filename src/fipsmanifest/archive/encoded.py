@@ -1,4 +1,4 @@
-"""Programs that a script carries as text: in base64 within an archive, uuencoded, in hexadecimal, or as escapes.
+"""Programs that a script carries as text: in base64, in base85, uuencoded, in hexadecimal, or as escapes.
 
 Each function yields what the text decodes to. The caller decides whether that is a program: the texts that these are
 recognised by are short.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 #: Bytes that are decoded: the header of an ELF file of 64 bits.
 _HEADER = 64
@@ -25,6 +25,17 @@ _UUENCODED = b"M?T5,1@"
 _BEGIN = (b"begin ", b"begin-base64 ")
 _FILE = re.compile(rb"begin(-base64)? [0-7]{3,4} [^\n]*\n")
 
+#: Groups of letters for four bytes in both forms of base85 that Python's ``base64`` has, with the magics of ELF and of
+#: gzip, which is followed by its flags: without a name, and with one.
+_BASE85 = tuple(
+    (encode(magic), re.compile(group), decode)
+    for encode, group, decode in (
+        (base64.b85encode, rb"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{5}", base64.b85decode),
+        (base64.a85encode, rb"z|[!-u]{5}", base64.a85decode),
+    )
+    for magic in (b"\x7fELF", b"\x1f\x8b\x08\0", b"\x1f\x8b\x08\x08")
+)
+
 _HEXADECIMAL = re.compile(rb"7[fF](?:\\x|[\s,'\"]*(?:0x)?)45(?:\\x|[\s,'\"]*(?:0x)?)4[cC]")
 _BETWEEN_DIGITS = re.compile(rb"\\x|0x|[\s,'\"]")
 
@@ -39,9 +50,10 @@ _ESCAPES = tuple(
 
 
 def programs(text: bytes | bytearray, *, runs: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield the encoding and the decoded start, up to 64 bytes, of what begins as a program does.
+    """Yield the encoding and the decoded start of what begins as a program does, or as gzip in base85.
 
-    Hexadecimal and escapes are searched for only where the file ``runs`` by its first line: sources have them in tests.
+    Base85, hexadecimal and escapes are searched for only where the file ``runs`` by its first line: sources have such
+    text in tests.
     """
     letters = text.translate(None, _BLANKS)
     for magic, before in _BASE64:
@@ -56,6 +68,9 @@ def programs(text: bytes | bytearray, *, runs: bool) -> Iterator[tuple[str, byte
         yield "uuencoded", _uudecoded(text, at)[:_HEADER]
     if not runs:
         return
+    for magic, form, decode in _BASE85:
+        for at in _places(letters, magic):
+            yield "base85", _base85(letters[at : at + 8 * _HEADER], form, decode)
     for match in _HEXADECIMAL.finditer(text):
         digits = _BETWEEN_DIGITS.sub(b"", text[match.start() : match.start() + 8 * _HEADER])[: 2 * _HEADER]
         try:
@@ -78,6 +93,18 @@ def uuencoded(text: bytes | bytearray) -> Iterator[bytes]:
             else:
                 letters = text[match.end() : match.end() + 8 * _HEADER].translate(None, _BLANKS)
                 yield base64.b64decode(letters[: len(letters) // 4 * 4])
+
+
+def _base85(letters: bytes | bytearray, group: re.Pattern[bytes], decode: Callable[[bytes], bytes]) -> bytes:
+    """Return what the groups at the beginning of ``letters`` decode to, up to one that is not valid."""
+    decoded, at = b"", 0
+    while found := group.match(letters, at):
+        at = found.end()
+        try:
+            decoded += decode(found.group())
+        except ValueError:
+            break
+    return decoded
 
 
 def _places(text: bytes | bytearray, magic: bytes) -> Iterator[int]:
