@@ -90,6 +90,8 @@ def test_the_pod_has_to_be_this_one_on_this_node() -> None:
         ({"host": {**HOST, "root": ""}}, 0, "foreign-report"),
         ({"manifests": [{"sha256": "a" * 64}, {"sha256": "c" * 64}]}, 0, "foreign-report"),
         ({"manifests": "a" * 64}, 0, "foreign-report"),
+        ({"manifests": [{"sha256": ["a" * 64]}]}, 0, "foreign-report"),
+        ({"manifests": [{"sha256": {}}]}, 0, "foreign-report"),
         ({}, 137, "out-of-memory"),
         ({}, 2, "no-report"),
     ],

@@ -167,7 +167,7 @@ def _read_message(message: Any, code: Any, expected: Expected) -> Answer:
         return no_answer("unreadable-report", "it has another schema")
     # 5. It is for these manifests, by this tool, of a running node.
     manifests = report.get("manifests")
-    digests = [_mapping(one).get("sha256") for one in manifests] if isinstance(manifests, list) else []
+    digests = [str(_mapping(one).get("sha256")) for one in manifests] if isinstance(manifests, list) else []
     verdict = report.get("verdict")
     # An untrusted manifest has no digest in a report; it is no pass either way.
     if verdict != UNTRUSTED and (len(digests) > len(expected.manifests) or set(digests) != expected.manifests):
