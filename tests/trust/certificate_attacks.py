@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.forge import Pinned, entry
 from tests.trust.attacks import Case
-from tests.trust.crafted import DAY, NOW, SHA1, Rsa, bound, certified, message, packet, revoking
+from tests.trust.crafted import DAY, NOW, SHA1, Rsa, bound, certified, message, packet, pictured, revoking, subpacket
 
 Parts = Callable[[], list[bytes]]
 
@@ -51,6 +51,7 @@ GOOD_CERTIFICATES = [
     case("an upstream key by SHA-1, with the exponent 17",
          lambda: [certified(P, digest=SHA1), bound(P, SMALL, digest=SHA1)], by=SMALL, role="upstream"),
     case("another's revocation behind it", lambda: [certified(P), bound(P, S), revoking(OTHER), revoking(OTHER, S)]),
+    case("a picture", lambda: [certified(P), pictured(P), bound(P, S)]),
     case("another subkey is revoked", lambda: [certified(P), bound(P, S), bound(P, OTHER), revoking(P, OTHER)]),
     case("another subkey is revoked, behind this one",
          lambda: [certified(P), bound(P, S), revoking(P, OTHER), bound(P, OTHER)]),
@@ -75,6 +76,9 @@ CERTIFICATES = [
     case("a subkey's revocation behind the user id", lambda: [certified(P), revoking(P, S), bound(P, S)], _REVOKED),
     case("a subkey's revocation behind a user attribute",
          lambda: [certified(P), bound(P, S), attribute(), revoking(P, S)], _REVOKED),
+    case("an expiry in the signature about a picture",
+         lambda: [certified(P, at=BEFORE), pictured(P, hashed=subpacket(9, DAY.to_bytes(4, "big"))), bound(P, S)],
+         "has expired"),
     case("all of a certificate by SHA-1",
          lambda: [certified(P, digest=SHA1), bound(P, S, digest=SHA1, consent={"digest": SHA1})], _WEAK),
     case("a user id certified by SHA-1", lambda: [certified(P, digest=SHA1), bound(P, S)], _WEAK),

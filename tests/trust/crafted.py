@@ -126,6 +126,13 @@ def certified(primary: Rsa, *, by: Rsa | None = None, **how: Any) -> bytes:
     return packet(13, USER_ID) + packet(2, signature(by or primary, 0x13, primary.hashed + named, hashed=flags, **how))
 
 
+def pictured(primary: Rsa, **how: Any) -> bytes:
+    """Return a user attribute (a picture) with the primary key's signature about it (RFC 4880, section 5.12)."""
+    image = b"\x11\x01\x10\x00\x01\x01" + bytes(12)
+    named = b"\xd1" + len(image).to_bytes(4, "big") + image
+    return packet(17, image) + packet(2, signature(primary, 0x13, primary.hashed + named, **how))
+
+
 def bound(primary: Rsa, subkey: Rsa, *, consent: dict[str, Any] | None = None, **how: Any) -> bytes:
     """Return a signing subkey with its binding, and in it the subkey's ``consent``."""
     both = primary.hashed + subkey.hashed

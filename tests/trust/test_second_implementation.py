@@ -88,6 +88,9 @@ REFUSED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
     "Step 4: gpgv calls the key expired; Sequoia asks only whether it was alive when it signed.": [
         "a key that has expired"
     ],
+    "Step 4: gpgv takes the newest expiry, also from the signature about a picture; Sequoia asks the user ID's only.": [
+        "an expiry in the signature about a picture"
+    ],
     "Step 4: the trust file says which key may sign what, and when; Sequoia was given all of its certificates.": [
         "revoked",
         "revoked in another role",

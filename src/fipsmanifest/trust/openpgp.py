@@ -69,7 +69,7 @@ class Certificate(NamedTuple):
     user_ids: Tuple[str, ...]
     """Unescaped user ids: escape before printing."""
     packets: bytes
-    """The keys above, the user ids and their signatures in binary form, without anything else."""
+    """The keys above, the user ids and attributes, and their signatures in binary form, without anything else."""
 
     def revocations(self) -> FrozenSet[bytes]:
         """Return the packets that revoke the key, a subkey or a user id (RFC 4880, section 5.2.1), unverified."""
@@ -218,7 +218,7 @@ def _signature_type(packet: _Packet) -> int:
 
 
 def _certificate(packets: List[_Packet], revoking: Mapping[bytes, Sequence[_Packet]]) -> Certificate:
-    """Build a certificate from user ids, signing keys, and all of their revocations.
+    """Build a certificate from user ids and attributes, signing keys, and all of their revocations.
 
     gpgv applies a revocation only directly after its key, but users append it to the file, where gpg itself finds it.
     ``revoking`` has the revocations of the whole file by the key id of their issuer.
@@ -232,6 +232,7 @@ def _certificate(packets: List[_Packet], revoking: Mapping[bytes, Sequence[_Pack
     about += [one for one in revocations if _signature_type(one) == REVOKES_KEY and one not in about]
     kept, keys, user_ids = [first.raw] + [one.raw for one in about], [primary], []
     claims: List[Tuple[Optional[bytes], bytes]] = [(None, one.body) for one in about]
+    on_attributes: List[bytes] = []
     for packet, signatures in rest:
         bodies = [one.body for one in signatures]
         if packet.tag == _PUBLIC_SUBKEY:
@@ -244,10 +245,12 @@ def _certificate(packets: List[_Packet], revoking: Mapping[bytes, Sequence[_Pack
             user_ids.append(packet.body.decode("utf-8", "backslashreplace"))
             claims += [(packet.body, body) for body in bodies]
         else:
-            continue
+            # gpgv also takes the primary key's expiry from the signatures on a user attribute (a photo).
+            on_attributes += bodies
         kept += [packet.raw] + [one.raw for one in signatures]
     since = _moment(certified_since(first.body, key_id, claims))
-    keys[0] = primary._replace(signs=all(lets_sign(body) for _, body in claims), bound=since)
+    usages = [body for _, body in claims] + on_attributes
+    keys[0] = primary._replace(signs=all(map(lets_sign, usages)), bound=since)
     subkeys = tuple(key._replace(bound=max(key.bound, since) if key.bound and since else None) for key in keys[1:])
     return Certificate(keys[0], subkeys, tuple(user_ids), b"".join(kept))
 
