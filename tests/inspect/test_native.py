@@ -387,6 +387,48 @@ def mode_by_written_relocation() -> bytes:
     return edits.put(data, offset + size - 48, struct.pack("<QQq", address + size - 24, 33, text["st_value"] + 8))
 
 
+def mode_by_relocation_without_loader() -> bytes:
+    """The runtime reads another text; a relocation leads back to the first, but no loader starts the program.
+
+    The program then says that the mode is off (seen when run).
+    """
+    program = sha()
+    (text,) = (s for s in _section(program.data, ".symtab").iter_symbols() if s.name == "runtime.godebugDefault")
+    first = struct.unpack("<Q", program.read(text["st_value"], 8))[0]
+    headers = [header[:] for header in edits.program_headers(program.data)]
+    note = next(header for header in headers if header[0] == 4)
+    base = next(header[3] - header[2] for header in headers if header[0] == 1)
+    # There is room in the page of the headers.
+    place = -(-program.data.index(bytes(0x120), 64, 4096) // 8) * 8
+    entry = struct.pack("<3Q", text["st_value"], 8, first)
+    dynamic = struct.pack("<8Q", 7, base + place + 64, 8, len(entry), 9, len(entry), 0, 0)
+    note[:] = [2, 4, place, base + place, base + place, len(dynamic), len(dynamic), 8]
+    data = edits.put(program.data, place, dynamic + entry)
+    data = edits.put(data, program.offset(text["st_value"]), struct.pack("<Q", base))
+    return edits.with_program_headers(data, headers)
+
+
+def mode_by_relocation_of_no_table() -> bytes:
+    """The text has no length; DT_JMPREL writes it, but without DT_PLTREL glibc's loader ignores that.
+
+    The program then says that the mode is off (seen when run).
+    """
+    program = Program(native(buildmode="pie").read_bytes())
+    (text,) = (s for s in _section(program.data, ".symtab").iter_symbols() if s.name == "runtime.godebugDefault")
+    length = struct.unpack("<Q", program.read(text["st_value"] + 8, 8))[0]
+    headers = edits.program_headers(program.data)
+    base = next(header[3] - header[2] for header in headers if header[0] == 1)
+    place = -(-program.data.index(bytes(0x120), 64, 4096) // 8) * 8
+    data = edits.put(program.data, place, struct.pack("<3Q", text["st_value"] + 8, 8, length))
+    data = edits.put(data, program.offset(text["st_value"] + 8), bytes(8))
+    # In the place of DT_HASH and DT_DEBUG, which are not needed here.
+    offset, _, size = edits.section(data, ".dynamic")
+    for tag, new in ((4, (23, base + place)), (21, (2, 24))):
+        (at,) = (at for at in range(offset, offset + size, 16) if struct.unpack_from("<Q", data, at)[0] == tag)
+        data = edits.put(data, at, struct.pack("<2Q", *new))
+    return data
+
+
 def variable_by_relocation() -> bytes:
     """A variable of the module that is zero at first gets another value from the loader."""
     data = native(buildmode="pie").read_bytes()
@@ -502,6 +544,12 @@ FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "unreadable",
         "no-function-table",
     ),
+    "the mode, by a relocation that no loader reads": (
+        mode_by_relocation_without_loader,
+        "unreadable",
+        "no-function-table",
+    ),
+    "the mode, by a relocation of no table": (mode_by_relocation_of_no_table, "unreadable", "no-function-table"),
     "a variable of the module, by a relocation": (variable_by_relocation, "contradicted", "native-target-differs"),
     "a variable of the module, by a packed relocation": (
         variable_by_relative_relocation,

@@ -15,7 +15,7 @@ from fipsmanifest.inspect.elf import Elf
 from fipsmanifest.inspect.native.writes import IN_PLACE, LoaderWrites, UnknownWrites
 
 #: Of ``elf.h``.
-DT_RELA, DT_RELASZ, DT_RELR, DT_RELRSZ, DT_JMPREL, DT_PLTRELSZ, DT_SYMTAB = 7, 8, 36, 35, 23, 2, 6
+DT_RELA, DT_RELASZ, DT_RELR, DT_RELRSZ, DT_JMPREL, DT_PLTRELSZ, DT_SYMTAB, DT_PLTREL = 7, 8, 36, 35, 23, 2, 6, 20
 R_X86_64_64, R_X86_64_COPY, R_X86_64_RELATIVE, R_X86_64_TLSDESC = 1, 5, 8, 36
 TABLE, SECOND, PACKED, SYMBOLS, END = 0x1000, 0x8000, 0x10000, 0x18000, 0x20000
 #: Where words are: close together and far apart, some of them with the same third byte.
@@ -44,7 +44,9 @@ def writes(
     memory[SYMBOLS : SYMBOLS + len(symbols)] = symbols
     load = SimpleNamespace(address=0, memory=END, writable=writable)
     elf = SimpleNamespace(
-        dynamic=[*dynamic, (DT_SYMTAB, SYMBOLS)], loads=[load], facts=SimpleNamespace(machine="x86_64")
+        dynamic=[*dynamic, (DT_SYMTAB, SYMBOLS), (DT_PLTREL, DT_RELA)],
+        loads=[load],
+        facts=SimpleNamespace(machine="x86_64", type="dyn"),
     )
     return LoaderWrites(cast(Elf, elf), lambda address, length: bytes(memory[address : address + length]))
 

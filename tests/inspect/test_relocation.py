@@ -145,6 +145,11 @@ def test_words_of_tables_that_can_be_written_or_are_of_another_form_are_not_know
     for forged in (
         edits.put(data, table + 8, struct.pack("<Q", in_data)),
         edits.put(data, place + 16 * numbers["DT_PLTREL"] + 8, struct.pack("<Q", 17)),
+        # DT_DEBUG in the place of what tells the loader that there is a table: it reads none then.
+        edits.put(data, place + 16 * numbers["DT_PLTREL"], struct.pack("<Q", 21)),
+        edits.put(data, table, struct.pack("<Q", 21)),
+        # Fixed addresses: not every loader applies what writes them.
+        edits.put(data, 16, struct.pack("<H", 2)),
         # DT_REL in the place of an entry that is not needed.
         edits.put(data, place + 16 * numbers["DT_HASH"], struct.pack("<Q", 17)),
     ):

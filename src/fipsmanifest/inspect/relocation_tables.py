@@ -65,15 +65,28 @@ class RelocationTables:
         """Whether these tables are all that a loader reads, as it will read them."""
         if not self._is_known_machine:
             return True
-        # DT_JMPREL is a table of the one form or the other, whatever DT_RELA is.
-        if not _UNSUPPORTED.isdisjoint(self._dynamic) or self._dynamic.get(_DT_PLTREL, _DT_RELA) != _DT_RELA:
+        # DT_JMPREL is a table of the one form or the other, whatever DT_RELA is. Without DT_PLTREL glibc ignores it.
+        form = self._dynamic.get(_DT_PLTREL, None if self.calls else _DT_RELA)
+        if not _UNSUPPORTED.isdisjoint(self._dynamic) or form != _DT_RELA or self._has_relative_at_fixed_addresses:
             return False
         read = ((_DT_RELA, _DT_RELASZ, len(self.rela)), (_DT_JMPREL, _DT_PLTRELSZ, len(self.calls)))
         tables = (*read, (_DT_RELR, _DT_RELRSZ, self.packed.length))
         return self.packed.is_ordered and all(
-            self._dynamic.get(size, 0) == length and not self._can_be_written(self._dynamic.get(place, 0), length)
+            self._dynamic.get(size, 0) == length
+            and (not length or place in self._dynamic)
+            and not self._can_be_written(self._dynamic.get(place, 0), length)
             for place, size, length in tables
         )
+
+    @property
+    def _has_relative_at_fixed_addresses(self) -> bool:
+        """Return whether a program that is not moved (ET_EXEC) has entries that write its own addresses.
+
+        Linkers write such words themselves. No loader may apply the entries: a program without PT_INTERP is started by
+        the kernel alone, and glibc before 2.36 skips those that DT_RELACOUNT counts where there is DT_GNU_PRELINKED.
+        """
+        kinds = array("Q", self.rela + self.calls)[1::3] if self._elf.facts.type == "exec" else ()
+        return RELATIVE[self._elf.facts.machine] in kinds
 
     def size_of(self, info: int) -> int:
         """Return how many bytes the loader writes for an r_info, at most: a word, but for two types."""
