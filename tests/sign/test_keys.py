@@ -20,6 +20,7 @@ from fipsmanifest.trust import openpgp
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext, verify_upstream
 from tests.support.forge import Forge, Pinned, entry, payload
+from tests.trust.certificate_attacks import revoked_by_another
 from tests.trust.key_attacks import given_up, silenced
 
 
@@ -124,6 +125,7 @@ class TestAdd:
             (lambda forge: forge.certificate("expired"), "tool", "nothing that it signed is accepted"),
             (lambda forge: given_up(forge) and forge.certificate("gone"), "manifest", "revoked by its own certificate"),
             (lambda forge: given_up(forge) and forge.certificate("gone"), "upstream", "revoked by its own certificate"),
+            (lambda _: revoked_by_another(), "tool", "revoked by its own certificate"),
             # Its primary key certifies, its subkey encrypts.
             (lambda forge: silenced(forge)[2], "manifest", "has no key that may sign"),
             (lambda forge: silenced(forge)[2], "upstream", "has no key that may sign"),

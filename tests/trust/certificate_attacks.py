@@ -7,7 +7,20 @@ from typing import Any
 
 from tests.support.forge import Pinned, entry
 from tests.trust.attacks import Case
-from tests.trust.crafted import DAY, NOW, SHA1, Rsa, bound, certified, message, packet, pictured, revoking, subpacket
+from tests.trust.crafted import (
+    DAY,
+    NOW,
+    SHA1,
+    Rsa,
+    bound,
+    certified,
+    designating,
+    message,
+    packet,
+    pictured,
+    revoking,
+    subpacket,
+)
 
 Parts = Callable[[], list[bytes]]
 
@@ -42,6 +55,11 @@ def attribute() -> bytes:
     return packet(17, b"\x02\x01x")
 
 
+def revoked_by_another() -> bytes:
+    """Return a certificate that a designated revoker has revoked, without that revoker's."""
+    return b"".join([packet(6, P.body), designating(P, OTHER), revoking(P, by=OTHER), certified(P), bound(P, S)])
+
+
 GOOD_CERTIFICATES = [
     case("put together by hand", lambda: [certified(P), bound(P, S)]),
     case("a binding by SHA-1 and one by SHA-256",
@@ -51,6 +69,9 @@ GOOD_CERTIFICATES = [
     case("an upstream key by SHA-1, with the exponent 17",
          lambda: [certified(P, digest=SHA1), bound(P, SMALL, digest=SHA1)], by=SMALL, role="upstream"),
     case("another's revocation behind it", lambda: [certified(P), bound(P, S), revoking(OTHER), revoking(OTHER, S)]),
+    case("a designated revoker who has not revoked", lambda: [designating(P, OTHER), certified(P), bound(P, S)]),
+    case("a revocation by a revoker whom another designated",
+         lambda: [designating(P, OTHER, by=OTHER), revoking(P, by=OTHER), certified(P), bound(P, S)]),
     case("a picture", lambda: [certified(P), pictured(P), bound(P, S)]),
     case("another subkey is revoked", lambda: [certified(P), bound(P, S), bound(P, OTHER), revoking(P, OTHER)]),
     case("another subkey is revoked, behind this one",
@@ -58,6 +79,7 @@ GOOD_CERTIFICATES = [
 ]  # fmt: skip
 
 _REVOKED, _WEAK = "revoked by its own certificate", "no signature by SHA-256 or better"
+_BY_REVOKER = "a revoker that it names"
 _AHEAD = "more than a day ahead"
 CERTIFICATES = [
     case("a revocation at the end of the file", lambda: [certified(P), bound(P, S), revoking(P)], _REVOKED),
@@ -79,6 +101,10 @@ CERTIFICATES = [
     case("an expiry in the signature about a picture",
          lambda: [certified(P, at=BEFORE), pictured(P, hashed=subpacket(9, DAY.to_bytes(4, "big"))), bound(P, S)],
          "has expired"),
+    case("a revocation by a designated revoker",
+         lambda: [designating(P, OTHER), revoking(P, by=OTHER), certified(P), bound(P, S)], _BY_REVOKER),
+    case("a revocation by a designated revoker, behind the user id",
+         lambda: [designating(P, OTHER), certified(P), revoking(P, by=OTHER), bound(P, S)], _BY_REVOKER),
     case("all of a certificate by SHA-1",
          lambda: [certified(P, digest=SHA1), bound(P, S, digest=SHA1, consent={"digest": SHA1})], _WEAK),
     case("a user id certified by SHA-1", lambda: [certified(P, digest=SHA1), bound(P, S)], _WEAK),

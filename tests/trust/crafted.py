@@ -141,10 +141,17 @@ def bound(primary: Rsa, subkey: Rsa, *, consent: dict[str, Any] | None = None, *
     return packet(14, subkey.body) + packet(2, signature(primary, 0x18, both, hashed=flags, unhashed=agreed, **how))
 
 
-def revoking(primary: Rsa, subkey: Rsa | None = None, *, reason: int = 2, **how: Any) -> bytes:
-    """Return the primary key's revocation of itself, or of a subkey: it is compromised, or superseded (1)."""
+def revoking(primary: Rsa, subkey: Rsa | None = None, *, by: Rsa | None = None, reason: int = 2, **how: Any) -> bytes:
+    """Return the revocation of a primary key or a subkey, compromised or superseded (1), by itself or another."""
     data = primary.hashed + (subkey.hashed if subkey else b"")
-    return packet(2, signature(primary, 0x28 if subkey else 0x20, data, hashed=subpacket(29, bytes((reason,))), **how))
+    kind, why = 0x28 if subkey else 0x20, subpacket(29, bytes((reason,)))
+    return packet(2, signature(by or primary, kind, data, hashed=why, **how))
+
+
+def designating(primary: Rsa, revoker: Rsa, *, by: Rsa | None = None) -> bytes:
+    """Return the signature that lets another key revoke a primary key (RFC 4880, section 5.2.3.15)."""
+    named = subpacket(12, b"\x80\x01" + bytes.fromhex(revoker.fingerprint))
+    return packet(2, signature(by or primary, 0x1F, primary.hashed, hashed=named))
 
 
 def message(key: Rsa) -> bytes:

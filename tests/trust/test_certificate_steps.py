@@ -53,6 +53,16 @@ STEPS: list[tuple[str, Patch, str]] = [
         put(openpgp, "revokes_subkey", lambda *_: False),
         "a subkey's revocation behind the next subkey",
     ),
+    (
+        "who may revoke",
+        put(openpgp, "designated_revokers", lambda *_: frozenset()),
+        "a revocation by a designated revoker",
+    ),
+    (
+        "who made a signature",
+        ANY_MAKER,
+        "a revocation by a revoker whom another designated",
+    ),
     ("who made a signature", ANY_MAKER, "an added subkey, bound by another's binding"),
     ("a hash without collisions", SHA1, "a user id certified by SHA-1"),
     ("a hash without collisions", SHA1, "a binding by SHA-1"),

@@ -120,6 +120,10 @@ REFUSED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
     "Step 4: what its owner revokes is refused whatever its date; Sequoia asks why, and since when.": [
         "superseded, as its owner says since"
     ],
+    "Step 4: a designated revoker's revocation counts without that revoker's key, for which Sequoia and gpg ask.": [
+        "a revocation by a designated revoker",
+        "a revocation by a designated revoker, behind the user id",
+    ],
     "Step 3: gpg finds a revocation wherever it stands in the file; Sequoia drops one behind another certificate.": [
         "a revocation behind the next certificate"
     ],

@@ -6,7 +6,7 @@ import logging
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ..environment import for_children
@@ -32,7 +32,7 @@ class KeyValidity:
     signs: bool
     """Whether it may sign data."""
     revoked: bool
-    """Whether it, or its primary key, was revoked by its owner."""
+    """Whether it, or its primary key, was revoked by its owner or a designated revoker."""
     expires: datetime | None
     """When it, or its primary key, expires; None if neither does."""
     bound: bool = True
@@ -86,6 +86,8 @@ def read_validity(*certificates: Certificate) -> Mapping[str, KeyValidity]:
         reason = visible(complaint(done.stderr.decode(errors="replace")))
         raise Incomplete(f"gpg does not read the certificates: {reason}.", "Get them again from their publishers.")
     bound = {key.fingerprint for one in certificates for key in (one.primary, *one.subkeys) if key.bound}
+    # gpg believes a designated revoker only if it has that key.
+    revoked = {key.fingerprint for one in certificates if one.revoker for key in (one.primary, *one.subkeys)}
     found: dict[str, KeyValidity] = {}
     primary: KeyValidity | None = None
     row: list[str] = []
@@ -95,6 +97,7 @@ def read_validity(*certificates: Certificate) -> Mapping[str, KeyValidity]:
             row = fields
         elif fields[0] == "fpr" and row:
             life = _key_validity(row, fields[9], None if row[0] == "pub" else primary, bound=fields[9] in bound)
+            life = replace(life, revoked=life.revoked or life.fingerprint in revoked)
             primary = life if row[0] == "pub" else primary
             found[life.fingerprint] = life
             row = []

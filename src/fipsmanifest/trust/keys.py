@@ -128,6 +128,11 @@ class Trust(NamedTuple):
         certificate = self.certificate(primary)
         if certificate is None or not certificate.has(key):
             raise _refused("no certificate here has the key {}".format(key), "Add its certificate.")
+        if certificate.revoker is not None:
+            raise _refused(
+                "key {} is revoked by {}, a revoker that it names".format(primary, certificate.revoker),
+                "Get a file that is signed by an active key.",
+            )
         weakness = find_weakness(certificate.key(key), role)
         if weakness is None and is_unbound(certificate.key(key), role):
             weakness = UNBOUND

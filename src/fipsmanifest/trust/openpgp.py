@@ -15,6 +15,7 @@ from .selfsignature import (
     REVOKES_SUBKEY,
     bound_since,
     certified_since,
+    designated_revokers,
     is_signing_subkey,
     issuers,
     lets_sign,
@@ -70,6 +71,8 @@ class Certificate(NamedTuple):
     """Unescaped user ids: escape before printing."""
     packets: bytes
     """The keys above, the user ids and attributes, and their signatures in binary form, without anything else."""
+    revoker: Optional[str] = None
+    """The key id of a designated revoker who revoked it, as its file says, unverified: that key need not be there."""
 
     def revocations(self) -> FrozenSet[bytes]:
         """Return the packets that revoke the key, a subkey or a user id (RFC 4880, section 5.2.1), unverified."""
@@ -252,7 +255,9 @@ def _certificate(packets: List[_Packet], revoking: Mapping[bytes, Sequence[_Pack
     usages = [body for _, body in claims] + on_attributes
     keys[0] = primary._replace(signs=all(map(lets_sign, usages)), bound=since)
     subkeys = tuple(key._replace(bound=max(key.bound, since) if key.bound and since else None) for key in keys[1:])
-    return Certificate(keys[0], subkeys, tuple(user_ids), b"".join(kept))
+    by = {key_id for one in packets if _signature_type(one) == REVOKES_KEY for key_id in issuers(one.body)}
+    revoker = min(by & designated_revokers(first.body, claims), default=b"").hex().upper() if by else None
+    return Certificate(keys[0], subkeys, tuple(user_ids), b"".join(kept), revoker or None)
 
 
 def _components(packets: List[_Packet]) -> List[Tuple[_Packet, List[_Packet]]]:

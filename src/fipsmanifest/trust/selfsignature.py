@@ -19,6 +19,7 @@ _BINDS, _AGREES = 0x18, 0x19
 REVOKES_KEY, REVOKES_SUBKEY = 0x20, 0x28
 # RFC 4880, sections 5.2.3.1 and 5.2.3.21; the issuer's fingerprint is RFC 9580's, section 5.2.3.35.
 _CREATED, _EXPIRES, _ISSUER, _KEY_FLAGS, _EMBEDDED_SIGNATURE, _ISSUER_FINGERPRINT = 2, 3, 16, 27, 32, 33
+_REVOKER, _REVOKER_BYTES = 12, 22  # RFC 4880, section 5.2.3.15: class, algorithm, fingerprint
 _MAY_SIGN = 0x02
 _SIGNING_RSA = (1, 3)  # RFC 4880, section 9.1
 
@@ -87,12 +88,30 @@ def certified_since(primary: bytes, key_id: bytes, claims: Iterable[Tuple[Option
 
     ``claims`` are user ids, or None for the key itself, with a signature on each (RFC 4880, section 5.2.4).
     """
-    key, times = _prefixed(primary), []
+    times = []
     own = ((user_id, one) for user_id, one in claims if _is_certification(user_id, one) and key_id in issuers(one))
     for user_id, one in islice(own, _MAX_BINDINGS):
-        named = b"" if user_id is None else b"\xb4" + len(user_id).to_bytes(4, "big") + user_id
-        times.append(_made_strongly(primary, key + named, one))
+        times.append(_made_strongly(primary, _certified(primary, user_id), one))
     return min((time for time in times if time is not None), default=None)
+
+
+def designated_revokers(primary: bytes, claims: Iterable[Tuple[Optional[bytes], bytes]]) -> FrozenSet[bytes]:
+    """Return the key ids of those whom a primary key lets revoke it (RFC 4880, section 5.2.3.15).
+
+    ``claims`` are as in `certified_since`.
+    """
+    naming = (
+        (value[-8:], user_id, one)
+        for user_id, one in claims
+        if _is_certification(user_id, one)
+        for kind, value in _subpackets(_areas(one)[0])
+        if kind == _REVOKER and len(value) == _REVOKER_BYTES
+    )
+    return frozenset(
+        key_id
+        for key_id, user_id, one in islice(naming, _MAX_BINDINGS)
+        if _is_made_by(primary, _certified(primary, user_id), one)
+    )
 
 
 def revokes_subkey(primary: bytes, subkey: bytes, signature: bytes) -> bool:
@@ -138,6 +157,12 @@ def _consents(binding: bytes) -> Iterable[bytes]:
     """Return the subkey's own signatures in a binding, unverified."""
     embedded = (value for area in _areas(binding) for kind, value in _subpackets(area) if kind == _EMBEDDED_SIGNATURE)
     return islice((one for one in embedded if one[:2] == bytes((4, _AGREES))), _MAX_CONSENTS)
+
+
+def _certified(primary: bytes, user_id: Optional[bytes]) -> bytes:
+    """Return what a certification of a user id, or a signature on the key itself, is over."""
+    named = b"" if user_id is None else b"\xb4" + len(user_id).to_bytes(4, "big") + user_id
+    return _prefixed(primary) + named
 
 
 def _is_certification(user_id: Optional[bytes], signature: bytes) -> bool:
