@@ -429,6 +429,20 @@ def mode_by_relocation_of_no_table() -> bytes:
     return data
 
 
+def mode_by_static_relocation() -> bytes:
+    """A static program's start writes what a function returns, zero here, where the text has its length.
+
+    The program then says that the mode is off (seen when run).
+    """
+    program = Program(native(cgo=True, ldflags='-linkmode=external -extldflags "-static"').read_bytes())
+    (text,) = (s for s in _section(program.data, ".symtab").iter_symbols() if s.name == "runtime.godebugDefault")
+    code, address, size = edits.section(program.data, ".text")
+    # XOR EAX, EAX and RET.
+    function = address + program.data.index(b"\x31\xc0\xc3", code, code + size) - code
+    table, _, _ = edits.section(program.data, ".rela.plt")
+    return edits.put(program.data, table, struct.pack("<3Q", text["st_value"] + 8, 37, function))
+
+
 def variable_by_relocation() -> bytes:
     """A variable of the module that is zero at first gets another value from the loader."""
     data = native(buildmode="pie").read_bytes()
@@ -550,6 +564,11 @@ FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "no-function-table",
     ),
     "the mode, by a relocation of no table": (mode_by_relocation_of_no_table, "unreadable", "no-function-table"),
+    "the mode, by a relocation of a static program": (
+        mode_by_static_relocation,
+        "other-module",
+        "native-mode-unknown",
+    ),
     "a variable of the module, by a relocation": (variable_by_relocation, "contradicted", "native-target-differs"),
     "a variable of the module, by a packed relocation": (
         variable_by_relative_relocation,

@@ -18,6 +18,8 @@ from .elf import Elf
 RELATIVE = {"x86_64": 8, "aarch64": 1027}
 #: R_*_COPY, which writes a whole symbol, and R_*_TLSDESC, which writes two words; others write a word at most.
 _COPY, _TLSDESC = {"x86_64": 5, "aarch64": 1024}, {"x86_64": 36, "aarch64": 1031}
+#: R_*_IRELATIVE: writes what a function returns.
+_IRELATIVE = {"x86_64": 37, "aarch64": 1032}
 #: The bytes of an entry with an addend, and of a word.
 ENTRY, WORD = 24, 8
 
@@ -28,6 +30,9 @@ _DT_SYMTAB, _DT_PLTREL = 6, 20
 _UNSUPPORTED = frozenset((17, 0x6000000F, 0x60000011, 0x6FFFE000))
 #: Kubernetes' largest position-independent program has some 400,000 relocations.
 _MOST_BYTES, _MOST_PACKED = 64 << 20, 8 << 20
+_AT_ONCE = 1 << 20
+#: glibc has some thirty such functions. More are not all known, so that nothing is.
+_MOST_APPLIED = 4096
 #: Of an entry of the symbol table: its size, and where it has the symbol's.
 _SYMBOL, _SYMBOL_SIZE = 24, 16
 _UNBOUNDED = 1 << 64
@@ -52,8 +57,43 @@ class RelocationTables:
 
     @cached_property
     def calls(self) -> bytes:
-        """The entries of DT_JMPREL."""
+        """The entries of DT_JMPREL, and those that a static program applies when it starts."""
+        return self._jumps + self._applied_at_start
+
+    @cached_property
+    def _jumps(self) -> bytes:
         return self._table(_DT_JMPREL, _DT_PLTRELSZ, ENTRY, _MOST_BYTES)
+
+    @cached_property
+    def _applied_at_start(self) -> bytes:
+        """What seems an entry that a C library writes the result of a function by (R_*_IRELATIVE).
+
+        In a program with fixed addresses its own start does that (glibc, ``csu/libc-start.c``), for a table that only
+        the code has the address of.
+        """
+        found: list[bytes] = []
+        if not self._is_known_machine or self._elf.facts.type != "exec":
+            return b""
+        kind = _IRELATIVE[self._elf.facts.machine].to_bytes(WORD, "little")
+        for load in self._elf.loads:
+            for start in range(load.address, load.address + load.size, _AT_ONCE) if not load.writable else ():
+                # Entries begin on a word, and may continue in what is read next.
+                first = max(start // WORD * WORD - WORD, load.address)
+                data = self._read(first, min(_AT_ONCE + 2 * ENTRY, load.address + load.size - first))
+                at = data.find(kind, WORD)
+                while 0 <= at < _AT_ONCE + WORD and len(found) < _MOST_APPLIED:
+                    entry = data[at - WORD : at - WORD + ENTRY]
+                    if (first + at) % WORD == 0 and len(entry) == ENTRY and self._is_applied(entry):
+                        found.append(entry)
+                    at = data.find(kind, at + 1)
+        return b"".join(found)
+
+    def _is_applied(self, entry: bytes) -> bool:
+        """Return whether an entry is for memory that can be written, with the address of code."""
+        place, _, function = array("Q", entry)
+        return any(load.address <= function < load.address + load.size for load in self._elf.executable) and any(
+            load.address - WORD < place < load.address + load.memory for load in self._elf.loads if load.writable
+        )
 
     @cached_property
     def packed(self) -> PackedWords:
@@ -66,10 +106,12 @@ class RelocationTables:
         if not self._is_known_machine:
             return True
         # DT_JMPREL is a table of the one form or the other, whatever DT_RELA is. Without DT_PLTREL glibc ignores it.
-        form = self._dynamic.get(_DT_PLTREL, None if self.calls else _DT_RELA)
+        form = self._dynamic.get(_DT_PLTREL, None if self._jumps else _DT_RELA)
         if not _UNSUPPORTED.isdisjoint(self._dynamic) or form != _DT_RELA or self._has_relative_at_fixed_addresses:
             return False
-        read = ((_DT_RELA, _DT_RELASZ, len(self.rela)), (_DT_JMPREL, _DT_PLTRELSZ, len(self.calls)))
+        if len(self._applied_at_start) >= _MOST_APPLIED * ENTRY:
+            return False
+        read = ((_DT_RELA, _DT_RELASZ, len(self.rela)), (_DT_JMPREL, _DT_PLTRELSZ, len(self._jumps)))
         tables = (*read, (_DT_RELR, _DT_RELRSZ, self.packed.length))
         return self.packed.is_ordered and all(
             self._dynamic.get(size, 0) == length
@@ -85,7 +127,7 @@ class RelocationTables:
         Linkers write such words themselves. No loader may apply the entries: a program without PT_INTERP is started by
         the kernel alone, and glibc before 2.36 skips those that DT_RELACOUNT counts where there is DT_GNU_PRELINKED.
         """
-        kinds = array("Q", self.rela + self.calls)[1::3] if self._elf.facts.type == "exec" else ()
+        kinds = array("Q", self.rela + self._jumps)[1::3] if self._elf.facts.type == "exec" else ()
         return RELATIVE[self._elf.facts.machine] in kinds
 
     def size_of(self, info: int) -> int:
