@@ -98,13 +98,25 @@ def test_the_roles_of_deploy_are_enough_on_a_real_cluster(cluster: Cluster) -> N
 
 
 @pytest.fixture(scope="module")
-def imported(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return an image that both workers have."""
-    made = image.archive(tmp_path_factory.mktemp("image"))
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image.archive(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def imported(cluster: Cluster, archive: Path) -> Iterator[str]:
+    """Yield an image that both workers have meanwhile."""
     for name in WORKERS:
-        shutil.copy(made, cluster.machines[name].root / "root" / made.name)
-        cluster.machines[name].sh(f"ctr -n k8s.io images import /root/{made.name} && rm /root/{made.name}")
-    return image.REFERENCE
+        shutil.copy(archive, cluster.machines[name].root / "root" / archive.name)
+        cluster.machines[name].sh(f"ctr -n k8s.io images import /root/{archive.name} && rm /root/{archive.name}")
+    yield image.REFERENCE
+    for name in WORKERS:
+        # Under all its names: tests tamper with the largest blob, which is to be one of the release.
+        cluster.machines[name].sh(
+            f"""\
+digest=$(ctr -n k8s.io images ls | awk '$1 == "{image.REFERENCE}" {{ print $3 }}')
+ctr -n k8s.io images rm --sync $(ctr -n k8s.io images ls | awk -v digest=$digest '$3 == digest {{ print $1 }}')
+"""
+        )
 
 
 def test_the_cronjob_runs_in_the_image_of_the_containerfile(cluster: Cluster, imported: str, tmp_path: Path) -> None:
