@@ -408,6 +408,11 @@ def test_a_nightly_job_is_told_of_keys_near_their_end_and_of_certificates_by_tod
         (keys / "trust.json").write_text(json.dumps(trust))
 
     end(29)
+    keys.chmod(0o777)
+    exposed = json.loads(run_audit(tmp_path / "bucket", keys, "--json").stdout)["warnings"]
+    keys.chmod(0o755)
+    assert len(exposed) == 2 and "Every user of this machine can write to" in exposed[0]
+
     run = run_audit(tmp_path / "bucket", keys, "--json")
     words = run_audit(tmp_path / "bucket", keys)
 

@@ -421,6 +421,32 @@ class TestTrustFile:
 
         assert "fipsmanifest keys init" in caught.value.advice
 
+    @pytest.mark.parametrize(
+        ("name", "mode", "exposed"),
+        [
+            ("", 0o777, True),
+            ("", 0o1777, False),
+            ("", 0o775, False),
+            ("trust.json", 0o666, True),
+            ("trust.json", 0o664, False),
+            ("0.gpg", 0o646, True),
+        ],
+    )
+    def test_what_every_user_can_write_to_is_reported(
+        self, name: str, mode: int, exposed: bool, forge: Forge, tmp_path: Path
+    ) -> None:
+        fingerprint = forge.fingerprints["plain"]
+        directory = Pinned([forge.certificate("plain")], [entry(fingerprint)]).write(tmp_path / "keys")
+        (directory / name).chmod(mode)
+        (directory / "gone.asc").symlink_to("nowhere")
+
+        trust = load_trust(str(directory))
+        signed = verify_cleartext(forge.clearsign(payload(), "plain"), trust)
+
+        assert list(signed.warnings) == trust.exposure()
+        assert [str(directory / name) in one for one in trust.exposure()] == ([True] if exposed else [])
+        assert not trust.carried().exposure()
+
     def test_a_directory_that_is_not_there_is_a_usage_error(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             load_trust(str(tmp_path / "nowhere"))

@@ -69,13 +69,15 @@ def audit(
     if summary is not None:
         summaries.require_file(summary)
     opened = open_bucket(bucket, endpoint_url=endpoint_url)
-    consumer = Consumer.trusting(load_trust(str(keys)), public_keys(keys))
+    trust = load_trust(str(keys))
+    consumer = Consumer.trusting(trust, public_keys(keys))
     # The metrics have the time of their audit, so that an old one is known.
     durable.discard(junit)
     with progressbars.progress(options.session_of(ctx)) as progress:
         done = auditing.audit(opened, consumer, progress, patience=wait)
     # A key has an entry for each of its roles.
-    warnings = list(dict.fromkeys(info.warning for info in list_keys(keys) if info.warning))
+    expiring = dict.fromkeys(info.warning for info in list_keys(keys) if info.warning)
+    warnings = [*trust.exposure(), *expiring]
     today = datetime.now(UTC).date()
     done = replace(done, newer=certificates.newer_dates())
     if json:

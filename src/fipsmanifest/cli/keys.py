@@ -260,7 +260,10 @@ _COLUMNS = (
 def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None:
     """List the keys with their role, status and remaining days, and report what needs attention."""
     infos = list_keys(keys)
-    edition = load_trust(str(keys)).edition
+    trust = load_trust(str(keys))
+    edition = trust.edition
+    for sentence in trust.exposure():
+        output.say(f"warning: {sentence}")
     if json:
         output.write_json(
             {

@@ -70,6 +70,8 @@ class Trust(NamedTuple):
     """The origin, for people: a directory, or the tool itself."""
     edition: int = 1
     """1, 2, ...: it increases when the result of `carried` changes."""
+    exposed: Optional[str] = None
+    """A path of the trust directory that every user of the machine can write to; None if there is none."""
 
     def carried(self) -> "Trust":
         """Return the part that is in the node tool: the keys for manifests and for the tool."""
@@ -79,7 +81,7 @@ class Trust(NamedTuple):
             for certificate in self.certificates
             if certificate in [self.certificate(key.fingerprint) for key in keys]
         )
-        return self._replace(keys=keys, certificates=certificates)
+        return self._replace(keys=keys, certificates=certificates, exposed=None)
 
     def document(self) -> Dict[str, Any]:
         """Return the JSON object of trust.json."""
@@ -94,8 +96,8 @@ class Trust(NamedTuple):
         return certificate_with(self.certificates, fingerprint)
 
     def warnings(self, now: datetime, roles: Sequence[str] = ROLES) -> List[str]:
-        """Return a warning for each active key of these roles that ends in at most `WARN_DAYS` days."""
-        found = []
+        """Return warnings: `exposure`, and each active key of these roles that ends in at most `WARN_DAYS` days."""
+        found = self.exposure()
         for key in self.keys:
             if (
                 key.role in roles
@@ -107,6 +109,13 @@ class Trust(NamedTuple):
                     "The {} key {} is valid until {}.".format(key.role, key.fingerprint, write_time(key.valid_to))
                 )
         return found
+
+    def exposure(self) -> List[str]:
+        """Return a warning if every user of the machine can change what is trusted."""
+        if self.exposed is None:
+            return []
+        path = visible(self.exposed)
+        return ["Every user of this machine can write to {}, and so choose whom it trusts: chmod o-w it.".format(path)]
 
     def admit(self, key: str, primary: str, role: str, signed_at: datetime) -> TrustedKey:
         """Return the entry that allows ``key`` (of the certificate ``primary``) to sign in ``role`` at ``signed_at``.

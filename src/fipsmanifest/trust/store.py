@@ -54,14 +54,15 @@ def load_trust(directory: str) -> Trust:
     try:
         document = _read(os.path.join(directory, TRUST_FILE))
         names = sorted(name for name in os.listdir(directory) if name.endswith(_SUFFIXES))
-        paths = [os.path.join(directory, name) for name in names]
-        contents = [(os.path.basename(path), _read(path)) for path in paths if os.path.isfile(path)]
+        paths = list(filter(os.path.isfile, (os.path.join(directory, name) for name in names)))
+        contents = [(os.path.basename(path), _read(path)) for path in paths]
+        exposed = next(filter(_is_exposed, [directory, os.path.join(directory, TRUST_FILE)] + paths), None)
     except OSError as error:
         raise UsageError(
             "The trusted keys in {} cannot be read: {}.".format(visible(directory), error.strerror),
             "Name a directory with trust.json and certificates (--keys); 'fipsmanifest keys init' makes one.",
         )
-    return parse_trust(document, contents, directory)
+    return parse_trust(document, contents, directory)._replace(exposed=exposed)
 
 
 @functools.lru_cache(maxsize=None)
@@ -138,6 +139,12 @@ def _check_owners(certificates: Iterable[openpgp.Certificate]) -> None:
                     "Trust one of them, and remove the entries of the other.",
                     reason="trust-directory",
                 )
+
+
+def _is_exposed(path: str) -> bool:
+    """Return whether every user can write to a file, or replace the files of a directory (inode(7), the sticky bit)."""
+    mode = os.stat(path).st_mode
+    return bool(mode & stat.S_IWOTH) and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX)
 
 
 def _read(path: str) -> bytes:
