@@ -145,6 +145,7 @@ PROVEN: dict[str, Callable[[], Path | bytes]] = {
     "go1.26, TLS, position-independent": lambda: native_tls(buildmode="pie"),
     "go1.26, linked by the C compiler": lambda: native(cgo=True, ldflags="-linkmode=external"),
     "go1.26, static": lambda: native(cgo=True, ldflags='-linkmode=external -extldflags "-static"'),
+    "go1.26, static, position-independent": lambda: static_pie(),
     "go1.26, position-independent, linked by the C compiler": lambda: native(
         cgo=True, buildmode="pie", ldflags="-linkmode=external"
     ),
@@ -443,6 +444,47 @@ def mode_by_static_relocation() -> bytes:
     return edits.put(program.data, table, struct.pack("<3Q", text["st_value"] + 8, 37, function))
 
 
+def static_pie() -> bytes:
+    return native(cgo=True, buildmode="pie", ldflags="-linkmode=external -extldflags=-static-pie").read_bytes()
+
+
+def mode_by_hidden_relocation(*, decoy: bool) -> bytes:
+    """A relocation leads the text to where no settings are.
+
+    A static program that is position-independent reads the dynamic section whose address is in its code. PT_DYNAMIC is
+    removed, or leads to a copy of section and tables before the change. The program then says that the mode is off
+    (seen when run).
+    """
+    data = static_pie()
+    (text,) = (s for s in _section(data, ".symtab").iter_symbols() if s.name == "runtime.godebugDefault")
+    program = Program(data)
+    table, place, size = edits.section(data, ".rela.dyn")
+    tables = program.read(place, size + 4096)
+    entry = data.index(struct.pack("<2Q", text["st_value"], 8), table, table + size)
+    section, _, length = edits.section(data, ".dynamic")
+    copy = data[section : section + length]
+    target = struct.unpack_from("<Q", data, entry + 16)[0]
+    data = edits.put(data, entry + 16, bytes(8))
+    headers = [header[:] for header in edits.program_headers(data)]
+    dynamic = next(header for header in headers if header[0] == 2)
+    if not decoy:
+        dynamic[0] = 0
+        return edits.with_program_headers(
+            edits.put(data, program.offset(text["st_value"]), struct.pack("<Q", target)), headers
+        )
+    address = -(-max(header[3] + header[6] for header in headers if header[0] == 1) // 4096) * 4096
+    for tag in (7, 23):
+        (at,) = (at for at in range(0, length, 16) if struct.unpack_from("<Q", copy, at)[0] == tag)
+        value = struct.unpack_from("<Q", copy, at + 8)[0] - place + address + 4096
+        copy = edits.put(copy, at + 8, struct.pack("<Q", value))
+    offset = -(-len(data) // 4096) * 4096
+    more = copy.ljust(4096, b"\0") + tables
+    dynamic[:] = [2, 4, offset, address, address, length, length, 8]
+    note = next(header for header in headers if header[0] == 4)
+    note[:] = [1, 4, offset, address, address, len(more), len(more), 4096]
+    return edits.with_program_headers(data.ljust(offset, b"\0") + more, headers)
+
+
 def variable_by_relocation() -> bytes:
     """A variable of the module that is zero at first gets another value from the loader."""
     data = native(buildmode="pie").read_bytes()
@@ -568,6 +610,16 @@ FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         mode_by_static_relocation,
         "other-module",
         "native-mode-unknown",
+    ),
+    "the mode, by a relocation that PT_DYNAMIC hides": (
+        lambda: mode_by_hidden_relocation(decoy=True),
+        "unreadable",
+        "no-function-table",
+    ),
+    "the mode, by a relocation without PT_DYNAMIC": (
+        lambda: mode_by_hidden_relocation(decoy=False),
+        "unreadable",
+        "no-function-table",
     ),
     "a variable of the module, by a relocation": (variable_by_relocation, "contradicted", "native-target-differs"),
     "a variable of the module, by a packed relocation": (

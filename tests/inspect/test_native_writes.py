@@ -42,10 +42,11 @@ def writes(
         memory[at : at + len(data)] = data
         dynamic += [(place, at), (size, len(data))]
     memory[SYMBOLS : SYMBOLS + len(symbols)] = symbols
-    load = SimpleNamespace(address=0, memory=END, writable=writable)
+    load = SimpleNamespace(address=0, size=END, memory=END, writable=writable)
     elf = SimpleNamespace(
         dynamic=[*dynamic, (DT_SYMTAB, SYMBOLS), (DT_PLTREL, DT_RELA)],
         loads=[load],
+        segments=[],
         facts=SimpleNamespace(machine="x86_64", type="dyn"),
     )
     return LoaderWrites(cast(Elf, elf), lambda address, length: bytes(memory[address : address + length]))

@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise, takewhile
 
 from .elf import Elf
 
@@ -25,14 +25,23 @@ ENTRY, WORD = 24, 8
 
 _DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_RELR, _DT_RELRSZ = 7, 8, 23, 2, 36, 35
 _DT_SYMTAB, _DT_PLTREL = 6, 20
+_DT_RELAENT, _DT_RELRENT = 9, 37
+#: The tag and the value of each table's form, and the tags of its address and size.
+_FORMS = (
+    (_DT_RELAENT, ENTRY, _DT_RELA, _DT_RELASZ),
+    (_DT_PLTREL, _DT_RELA, _DT_JMPREL, _DT_PLTRELSZ),
+    (_DT_RELRENT, WORD, _DT_RELR, _DT_RELRSZ),
+)
+#: Entries on either side of one; static programs have some twenty.
+_NEAR = 64
 #: Tables in forms that are not read: DT_REL, which musl reads on every machine, and the packed ones of Android
 #: (DT_ANDROID_REL, DT_ANDROID_RELA, DT_ANDROID_RELR).
 _UNSUPPORTED = frozenset((17, 0x6000000F, 0x60000011, 0x6FFFE000))
 #: Kubernetes' largest position-independent program has some 400,000 relocations.
 _MOST_BYTES, _MOST_PACKED = 64 << 20, 8 << 20
 _AT_ONCE = 1 << 20
-#: glibc has some thirty such functions. More are not all known, so that nothing is.
-_MOST_APPLIED = 4096
+#: What is considered of a pattern: large programs have a few hundred words of any small number.
+_MOST_PLACES, _MOST_FORMS = 1 << 16, 256
 #: Of an entry of the symbol table: its size, and where it has the symbol's.
 _SYMBOL, _SYMBOL_SIZE = 24, 16
 _UNBOUNDED = 1 << 64
@@ -71,25 +80,66 @@ class RelocationTables:
         In a program with fixed addresses its own start does that (glibc, ``csu/libc-start.c``), for a table that only
         the code has the address of.
         """
-        found: list[bytes] = []
         if not self._is_known_machine or self._elf.facts.type != "exec":
             return b""
         kind = _IRELATIVE[self._elf.facts.machine].to_bytes(WORD, "little")
+        entries = (self._read(at - WORD, ENTRY) for at in self._places(kind, writable=False))
+        return b"".join(entry for entry in islice(entries, _MOST_PLACES) if self._is_applied(entry))
+
+    @cached_property
+    def _has_other_dynamic_section(self) -> bool:
+        """Return whether data seems to have a second dynamic section, which the code may read instead.
+
+        A static program that is position-independent applies its relocations itself, and finds their tables by the
+        address of the section that the linker wrote into its code (glibc, ``elf/dl-reloc-static-pie.c``), whatever
+        PT_DYNAMIC says. It requires one of these entries for each table.
+        """
+        if self._elf.facts.type != "dyn":
+            return False
+        own = next((item.address for item in self._elf.segments if item.kind == "dynamic"), 0)
+        end = own + 2 * WORD * len(self._elf.dynamic)
+        for tag, form, place, size in _FORMS:
+            elsewhere = (at for at in self._places(_pair(tag, form), writable=True) if not own <= at < end)
+            found = list(islice(elsewhere, _MOST_FORMS))
+            if len(found) == _MOST_FORMS or any(self._names_table(at, place, size) for at in found):
+                return True
+        return False
+
+    def _names_table(self, at: int, place: int, size: int) -> bool:
+        """Return whether with an entry of a dynamic section there are those with its table's address and size."""
+        # It ends with DT_NULL, which is behind it and perhaps before it.
+        before, behind = (
+            [self._read(at + 2 * WORD * number, 2 * WORD) for number in numbers]
+            for numbers in (range(-1, -_NEAR, -1), range(1, _NEAR))
+        )
+        near = [*takewhile(_has_tag, before), *takewhile(_has_tag, behind)]
+        addresses, sizes = (
+            [int.from_bytes(entry[WORD:], "little") for entry in near if entry.startswith(_pair(tag))]
+            for tag in (place, size)
+        )
+        return any(
+            load.address <= address < address + length <= load.address + load.size and length % WORD == 0
+            for load in self._elf.loads
+            for address in addresses
+            for length in sizes
+        )
+
+    def _places(self, pattern: bytes, *, writable: bool) -> Iterator[int]:
+        """Yield the addresses of words where bytes of the file begin with a pattern."""
         for load in self._elf.loads:
-            for start in range(load.address, load.address + load.size, _AT_ONCE) if not load.writable else ():
-                # Entries begin on a word, and may continue in what is read next.
-                first = max(start // WORD * WORD - WORD, load.address)
-                data = self._read(first, min(_AT_ONCE + 2 * ENTRY, load.address + load.size - first))
-                at = data.find(kind, WORD)
-                while 0 <= at < _AT_ONCE + WORD and len(found) < _MOST_APPLIED:
-                    entry = data[at - WORD : at - WORD + ENTRY]
-                    if (first + at) % WORD == 0 and len(entry) == ENTRY and self._is_applied(entry):
-                        found.append(entry)
-                    at = data.find(kind, at + 1)
-        return b"".join(found)
+            for start in range(load.address, load.address + load.size, _AT_ONCE) if load.writable is writable else ():
+                most = load.address + load.size - start
+                data = self._read(start, min(_AT_ONCE + len(pattern) - 1, most))
+                at = data.find(pattern)
+                while at >= 0:
+                    if (start + at) % WORD == 0:
+                        yield start + at
+                    at = data.find(pattern, at + 1)
 
     def _is_applied(self, entry: bytes) -> bool:
         """Return whether an entry is for memory that can be written, with the address of code."""
+        if len(entry) != ENTRY:
+            return False
         place, _, function = array("Q", entry)
         return any(load.address <= function < load.address + load.size for load in self._elf.executable) and any(
             load.address - WORD < place < load.address + load.memory for load in self._elf.loads if load.writable
@@ -109,7 +159,10 @@ class RelocationTables:
         form = self._dynamic.get(_DT_PLTREL, None if self._jumps else _DT_RELA)
         if not _UNSUPPORTED.isdisjoint(self._dynamic) or form != _DT_RELA or self._has_relative_at_fixed_addresses:
             return False
-        if len(self._applied_at_start) >= _MOST_APPLIED * ENTRY:
+        # Each table has its tags together.
+        if any(tag in self._dynamic and place not in self._dynamic for tag, _, place, _ in _FORMS):
+            return False
+        if self._has_other_dynamic_section:
             return False
         read = ((_DT_RELA, _DT_RELASZ, len(self.rela)), (_DT_JMPREL, _DT_PLTRELSZ, len(self._jumps)))
         tables = (*read, (_DT_RELR, _DT_RELRSZ, self.packed.length))
@@ -152,6 +205,14 @@ class RelocationTables:
         """Return whether the loader could write other entries into a table, and read these then."""
         writable = (load for load in self._elf.loads if load.writable)
         return size > 0 and any(load.address < place + size and place < load.address + load.memory for load in writable)
+
+
+def _has_tag(entry: bytes) -> bool:
+    return any(entry[:WORD])
+
+
+def _pair(*words: int) -> bytes:
+    return b"".join(word.to_bytes(WORD, "little") for word in words)
 
 
 class PackedWords:
