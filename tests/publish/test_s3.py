@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -309,6 +310,41 @@ def test_a_listing_that_goes_on_and_does_not_say_where_is_not_taken_for_a_whole_
         bucket = open_bucket("s3://releases", endpoint_url=f"http://127.0.0.1:{port}")
         with pytest.raises(Incomplete, match=r"listing of s3://releases .* is cut short"):
             audit(bucket, consumer)
+
+
+@pytest.mark.parametrize(
+    ("pages", "found"),
+    [
+        # Each page, by the token of its request: what it has of a next one.
+        ({"": "<IsTruncated>true</IsTruncated>", "1": "<IsTruncated>true</IsTruncated>"}, None),
+        ({"": "", "1": "<IsTruncated>false</IsTruncated>"}, ["tool/1", "tool/2"]),
+    ],
+    ids=["tokens in a circle", "a token without IsTruncated"],
+)
+def test_a_listing_ends_where_its_tokens_end(s3: SeaweedFS, pages: dict[str, str], found: list[str] | None) -> None:
+    class Handler(loopback.QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the base class's name
+            token = parse_qs(urlsplit(self.path).query).get("continuation-token", [""])[0]
+            more, following = pages["" if token in ("", "2") else token], {"": "1", "1": "2", "2": "1"}[token]
+            number = 1 if token == "" else 2
+            body = (
+                '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+                f"{more}{'' if 'false' in more else f'<NextContinuationToken>{following}</NextContinuationToken>'}"
+                + ("" if found is None else f"<Contents><Key>tool/{number}</Key><Size>1</Size></Contents>")
+                + "</ListBucketResult>"
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with loopback.serving(Handler) as port:
+        bucket = open_bucket("s3://releases", endpoint_url=f"http://127.0.0.1:{port}")
+        if found is None:
+            with pytest.raises(Incomplete, match="does not end"):
+                list(bucket.list("tool/"))
+        else:
+            assert [entry.key for entry in bucket.list("tool/")] == found
 
 
 def _no_bucket(s3: SeaweedFS, environment: pytest.MonkeyPatch) -> str:

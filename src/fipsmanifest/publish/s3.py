@@ -164,7 +164,7 @@ class S3Bucket:
     def _pages(self, prefix: str) -> Iterator[Entry]:
         """Yield the objects as the store lists them, page by page."""
         token: dict[str, str] = {}
-        count = 0
+        count, seen = 0, {""}
         while True:
             page = self._with_retries("list", functools.partial(self._page, prefix, token))
             for item in page.get("Contents", ()):
@@ -177,7 +177,7 @@ class S3Bucket:
                     )
                 yield Entry(key[len(self._prefix) :], int(item.get("Size", 0)), _token(item))
             following = page.get("NextContinuationToken")
-            if not page.get("IsTruncated"):
+            if not page.get("IsTruncated", following):
                 return
             if not following:
                 # A store that does not know version 2 of ListObjects answers in version 1, whose pages have no token.
@@ -185,10 +185,11 @@ class S3Bucket:
                     f"The listing of {self.describe()} is cut short: it goes on, and the store does not say where.",
                     "Use a store that supports ListObjectsV2, or ask the store's operator.",
                 )
-            if count > MAX_KEYS or token.get("ContinuationToken") == following:
+            if count > MAX_KEYS or following in seen or len(seen) > MAX_KEYS:
                 raise Incomplete(
                     f"The listing of {self.describe()} does not end.", "Check the bucket and the endpoint."
                 )
+            seen.add(following)
             token = {"ContinuationToken": following}
 
     def sweep(self) -> None:
