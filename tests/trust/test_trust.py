@@ -430,6 +430,7 @@ class TestTrustFile:
             ("trust.json", 0o666, True),
             ("trust.json", 0o664, False),
             ("0.gpg", 0o646, True),
+            ("cosign.pub", 0o646, True),
         ],
     )
     def test_what_every_user_can_write_to_is_reported(
@@ -437,6 +438,7 @@ class TestTrustFile:
     ) -> None:
         fingerprint = forge.fingerprints["plain"]
         directory = Pinned([forge.certificate("plain")], [entry(fingerprint)]).write(tmp_path / "keys")
+        (directory / "cosign.pub").touch(0o644)
         (directory / name).chmod(mode)
         (directory / "gone.asc").symlink_to("nowhere")
 

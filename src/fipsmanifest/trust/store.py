@@ -33,6 +33,7 @@ PACKED_CERTIFICATES = "certificates.gpg"
 
 _DOCUMENT = ("schema", "edition", "keys")
 _SUFFIXES = (".asc", ".gpg")
+_READ = _SUFFIXES + (".pub",)  # the keys of cosign, which are read elsewhere
 _MAX_EDITION = 1000000
 _MAX_SIZE = 4 * 1024 * 1024
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}\Z")
@@ -53,9 +54,9 @@ def load_trust(directory: str) -> Trust:
         )
     try:
         document = _read(os.path.join(directory, TRUST_FILE))
-        names = sorted(name for name in os.listdir(directory) if name.endswith(_SUFFIXES))
-        paths = list(filter(os.path.isfile, (os.path.join(directory, name) for name in names)))
-        contents = [(os.path.basename(path), _read(path)) for path in paths]
+        everything = (os.path.join(directory, name) for name in sorted(os.listdir(directory)))
+        paths = [path for path in everything if path.endswith(_READ) and os.path.isfile(path)]
+        contents = [(os.path.basename(path), _read(path)) for path in paths if path.endswith(_SUFFIXES)]
         exposed = next(filter(_is_exposed, [directory, os.path.join(directory, TRUST_FILE)] + paths), None)
     except OSError as error:
         raise UsageError(
