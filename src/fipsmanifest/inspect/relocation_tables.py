@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from itertools import islice, pairwise, takewhile
+from itertools import chain, islice, pairwise, takewhile
 
 from .elf import Elf
 
@@ -40,8 +40,10 @@ _UNSUPPORTED = frozenset((17, 0x6000000F, 0x60000011, 0x6FFFE000))
 #: Kubernetes' largest position-independent program has some 400,000 relocations.
 _MOST_BYTES, _MOST_PACKED = 64 << 20, 8 << 20
 _AT_ONCE = 1 << 20
-#: What is considered of a pattern: large programs have a few hundred words of any small number.
-_MOST_PLACES, _MOST_FORMS = 1 << 16, 256
+#: Large programs have a few hundred words of any small number.
+_MOST_FORMS = 256
+#: How far behind its begin a program may have such a table: to search all of it would cost more than the proof.
+_BEHIND_HEADERS = 1 << 18
 #: Of an entry of the symbol table: its size, and where it has the symbol's.
 _SYMBOL, _SYMBOL_SIZE = 24, 16
 _UNBOUNDED = 1 << 64
@@ -78,13 +80,15 @@ class RelocationTables:
         """What seems an entry that a C library writes the result of a function by (R_*_IRELATIVE).
 
         In a program with fixed addresses its own start does that (glibc, ``csu/libc-start.c``), for a table that only
-        the code has the address of.
+        the code has the address of. Linkers put it behind the headers, before all code and other data.
         """
-        if not self._is_known_machine or self._elf.facts.type != "exec":
+        first = min(self._elf.loads, key=lambda load: load.address, default=None)
+        if first is None or not self._is_known_machine or self._elf.facts.type != "exec":
             return b""
         kind = _IRELATIVE[self._elf.facts.machine].to_bytes(WORD, "little")
-        entries = (self._read(at - WORD, ENTRY) for at in self._places(kind, writable=False))
-        return b"".join(entry for entry in islice(entries, _MOST_PLACES) if self._is_applied(entry))
+        places = self._places(kind, first.address, first.address + min(first.size, _BEHIND_HEADERS))
+        entries = (self._read(at - WORD, ENTRY) for at in places)
+        return b"".join(entry for entry in entries if self._is_applied(entry))
 
     @cached_property
     def _has_other_dynamic_section(self) -> bool:
@@ -99,7 +103,9 @@ class RelocationTables:
         own = next((item.address for item in self._elf.segments if item.kind == "dynamic"), 0)
         end = own + 2 * WORD * len(self._elf.dynamic)
         for tag, form, place, size in _FORMS:
-            elsewhere = (at for at in self._places(_pair(tag, form), writable=True) if not own <= at < end)
+            writable = [load for load in self._elf.loads if load.writable]
+            places = (self._places(_pair(tag, form), load.address, load.address + load.size) for load in writable)
+            elsewhere = (at for at in chain.from_iterable(places) if not own <= at < end)
             found = list(islice(elsewhere, _MOST_FORMS))
             if len(found) == _MOST_FORMS or any(self._names_table(at, place, size) for at in found):
                 return True
@@ -124,17 +130,15 @@ class RelocationTables:
             for length in sizes
         )
 
-    def _places(self, pattern: bytes, *, writable: bool) -> Iterator[int]:
-        """Yield the addresses of words where bytes of the file begin with a pattern."""
-        for load in self._elf.loads:
-            for start in range(load.address, load.address + load.size, _AT_ONCE) if load.writable is writable else ():
-                most = load.address + load.size - start
-                data = self._read(start, min(_AT_ONCE + len(pattern) - 1, most))
-                at = data.find(pattern)
-                while at >= 0:
-                    if (start + at) % WORD == 0:
-                        yield start + at
-                    at = data.find(pattern, at + 1)
+    def _places(self, pattern: bytes, start: int, end: int) -> Iterator[int]:
+        """Yield the addresses of words in a range where bytes of the file begin with a pattern."""
+        for begin in range(start, end, _AT_ONCE):
+            data = self._read(begin, min(_AT_ONCE + len(pattern) - 1, end - begin))
+            at = data.find(pattern)
+            while at >= 0:
+                if (begin + at) % WORD == 0:
+                    yield begin + at
+                at = data.find(pattern, at + 1)
 
     def _is_applied(self, entry: bytes) -> bool:
         """Return whether an entry is for memory that can be written, with the address of code."""
