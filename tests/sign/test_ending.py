@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ class TestNoWayBack:
         old = forge.add_signing_subkey("first", "growing")
         keys.add(tmp_path, forge.certificate("growing"), "manifest")
         keys.retire(tmp_path, old, "rotation")
+        time.sleep(1)  # the time of a signature has no fraction
         new = forge.add_signing_subkey("second", "growing")
 
         assert keys.add(tmp_path, forge.certificate("growing"), "manifest").signing_keys == (new,)
