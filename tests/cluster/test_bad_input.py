@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -223,6 +224,39 @@ def test_a_rule_that_is_missing_is_named_whichever_it_is(world: World, group: st
 
     assert f'apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]' in raised.value.advice
     assert f'cannot {verb} resource "{resource}"' in raised.value.message
+
+
+def test_a_result_that_may_not_be_replaced_names_that_rule(world: World) -> None:
+    items = access_objects("fipsmanifest")
+    for rule in (rule for item in items for rule in item.get("rules", []) if rule["resources"] == ["configmaps"]):
+        rule["verbs"] = [verb for verb in rule["verbs"] if verb != "update"]
+    apply(world, items)
+    create_nodes(world.api, [node("one")])
+    limited = world.plane.kubeconfig({"token": world.plane.limited}, "limited")
+    request = replace(world.request, kubeconfig=limited, output_config_map="result")
+    with FakeKubelets(world.plane.api(), valid, "fipsmanifest"):
+        report = check_cluster.check_cluster(request, SILENT)
+    check_cluster.publish(request, report)
+
+    with pytest.raises(Incomplete) as raised:
+        check_cluster.publish(request, report)
+
+    assert 'resources: ["configmaps"], verbs: ["update"]' in raised.value.advice
+
+
+@pytest.mark.parametrize("work", [check_cluster.dry_run, lambda request: check_cluster.check_cluster(request, SILENT)])
+def test_a_server_that_never_answers_is_not_waited_for_beyond_the_time_for_everything(
+    work: Callable[[check_cluster.Request], object], world: World, tmp_path: Path
+) -> None:
+    document = yaml.safe_load(world.plane.kubeconfig({"token": "none"}, "dead").read_text())
+    document["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    (tmp_path / "dead").write_text(yaml.safe_dump(document))
+    begun = time.monotonic()
+
+    with pytest.raises(Incomplete, match="does not answer"):
+        work(replace(world.request, kubeconfig=tmp_path / "dead", seconds=1))
+
+    assert time.monotonic() - begun < 20
 
 
 def test_nodes_that_cannot_be_listed_in_the_end_leave_no_cluster_valid(world: World) -> None:

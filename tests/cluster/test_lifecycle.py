@@ -19,6 +19,7 @@ import pytest
 from fipsmanifest.cluster import session
 from fipsmanifest.cluster.objects import RENEWAL_SECONDS, namespace_object
 from tests.cluster.conftest import World
+from tests.support import schemas
 from tests.support.fakekubelet import FakeKubelets, Reports, create_nodes, failure, node
 
 
@@ -77,7 +78,9 @@ def test_the_command_writes_json_junit_and_metrics_and_exits_with_the_verdicts_c
     written = world.api.get(f"/api/v1/namespaces/{world.request.namespace}/configmaps/result")["data"]
     assert written["verdict"] == "invalid"
     assert written["finished"] == found["finished"]
-    assert [one["name"] for one in json.loads(written["report.json"])["nodes"]] == ["two"]
+    short = json.loads(written["report.json"])
+    schemas.validate(short, schemas.CLUSTER)
+    assert [one["name"] for one in short["nodes"]] == ["two"]
     assert world.left() == []
 
 

@@ -38,6 +38,8 @@ PAGE = 500
 MAX_BYTES = 128 << 20
 #: Seconds that a watch lasts before it is opened again, and without a byte until it counts as broken.
 WATCH_SECONDS = 45
+#: Seconds for which a request is repeated.
+PATIENCE = 300.0
 _CONNECT, _READ = 10.0, 60.0
 #: Seconds before a request is repeated: the first time, and at most.
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 15.0
@@ -90,7 +92,12 @@ class Api:
     """Requests to one API server. May be used by several threads."""
 
     def __init__(
-        self, connection: Connection, *, threads: int = 16, patience: float = 300.0, stop: threading.Event | None = None
+        self,
+        connection: Connection,
+        *,
+        threads: int = 16,
+        patience: float = PATIENCE,
+        stop: threading.Event | None = None,
     ) -> None:
         """``patience`` are the seconds for which a request is repeated; ``stop`` ends all waiting."""
         self._connection = connection

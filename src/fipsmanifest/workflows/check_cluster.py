@@ -11,12 +11,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..cluster import document
 from ..cluster.aggregate import Aggregate
-from ..cluster.api import Api, ApiError
+from ..cluster.api import PATIENCE, Api, ApiError
 from ..cluster.kubeconfig import load_connection
 from ..cluster.message import Answer, no_answer
 from ..cluster.nodes import ClusterNode, read_node, running_image
@@ -44,6 +45,8 @@ _MAX_WARNINGS = 20
 _ROUNDS = 3
 #: Seconds for that list where the time for everything is over.
 _LATE_SECONDS = 30.0
+#: Seconds for the server's first answer.
+_FIRST_SECONDS = 30.0
 #: A namespace's name (RFC 1123), which becomes a part of addresses.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _NODE_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\Z")
@@ -128,7 +131,8 @@ def check_cluster(request: Request, progress: Progress, on_answer: OnAnswer | No
     prepared, connection = prepare(request), load_connection(request.kubeconfig, request.context, os.environ)
     started, clock = write_time(utc_now()), time.monotonic()
     end = None if request.seconds is None else clock + request.seconds
-    api = Api(connection)
+    # A server that has not answered yet may not be there at all; one that did is waited for longer.
+    api = Api(connection, patience=_first_patience(request))
     objects = RunObjects(secrets.token_hex(5), request.namespace, prepared.payload, request.node_seconds)
     aggregate = Aggregate()
     task = progress.task("nodes")
@@ -146,6 +150,7 @@ def check_cluster(request: Request, progress: Progress, on_answer: OnAnswer | No
     if request.report_directory is not None:
         runner.with_log = _log_writer(run, request.report_directory)
     nodes = _list_nodes(run)
+    api.patience = PATIENCE
     task.total(len(nodes))
     session = Session(api, objects, progress.note)
     try:
@@ -173,6 +178,11 @@ def check_cluster(request: Request, progress: Progress, on_answer: OnAnswer | No
         aggregate,
         tuple(run.warnings),
     )
+
+
+def _first_patience(request: Request) -> float:
+    """Return for how many seconds the server's first answer is waited for."""
+    return _FIRST_SECONDS if request.seconds is None else min(_FIRST_SECONDS, request.seconds)
 
 
 def prepare(request: Request) -> Prepared:
@@ -204,7 +214,7 @@ def dry_run(request: Request) -> dict[str, Any]:
     prepared, connection = prepare(request), load_connection(request.kubeconfig, request.context, os.environ)
     objects = RunObjects(secrets.token_hex(5), request.namespace, prepared.payload, request.node_seconds)
     aggregate = Aggregate()
-    api = Api(connection)
+    api = Api(connection, patience=_first_patience(request))
     runner = PodRunner(api, objects, aggregate, Settings(image=request.image, role=request.role))
     run = _Run(request, api, objects, runner, aggregate)
     nodes = _list_nodes(run)
@@ -356,36 +366,48 @@ def publish(request: Request, report: document.ClusterReport) -> None:
     if request.output_config_map is None and not request.open_reports:
         return
     api = Api(load_connection(request.kubeconfig, request.context, os.environ))
+    writers: list[Callable[[], None]] = []
     if request.output_config_map is not None:
         body = document.to_config_map(report, request.output_config_map, request.namespace)
-        path = f"/api/v1/namespaces/{request.namespace}/configmaps"
-        with explained("update", "configmaps"):
-            _apply(api, path, request.output_config_map, body)
+        writers.append(partial(_apply, api, f"/api/v1/namespaces/{request.namespace}", "configmaps", body))
     if request.open_reports:
+        writers.append(partial(_write_open_report, api, report))
+    failed: list[FipsManifestError] = []
+    for write in writers:
         try:
-            served = {one.get("name") for one in api.get(_OPEN_REPORTS).get("resources") or []}
-        except ApiError as error:
-            if error.status != 404:
-                raise explain(error, "get", "clusterreports", "openreports.io") from error
-            served = set()
-        if "clusterreports" not in served:
-            raise Incomplete("The cluster does not serve openreports.io/v1alpha1.", "Install its definitions.")
-        with explained("update", "clusterreports", "openreports.io"):
-            body = document.to_open_report(report, "fipsmanifest")
-            _apply(api, f"{_OPEN_REPORTS}/clusterreports", "fipsmanifest", body)
+            write()
+        except FipsManifestError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
-def _apply(api: Api, path: str, name: str, body: dict[str, Any]) -> None:
-    """Create an object, or replace the one that this program wrote earlier. Raises `ApiError`, `UsageError`."""
+def _write_open_report(api: Api, report: document.ClusterReport) -> None:
     try:
-        found: Mapping[str, Any] = api.get(f"{path}/{name}")
+        served = {one.get("name") for one in api.get(_OPEN_REPORTS).get("resources") or []}
     except ApiError as error:
         if error.status != 404:
-            raise
-        api.create(path, body)
+            raise explain(error, "get", "clusterreports", "openreports.io") from error
+        served = set()
+    if "clusterreports" not in served:
+        raise Incomplete("The cluster does not serve openreports.io/v1alpha1.", "Install its definitions.")
+    _apply(api, _OPEN_REPORTS, "clusterreports", document.to_open_report(report, "fipsmanifest"), "openreports.io")
+
+
+def _apply(api: Api, path: str, resource: str, body: dict[str, Any], group: str = "") -> None:
+    """Create an object, or replace the one that this program wrote earlier. Raises `Incomplete`, `UsageError`."""
+    name = body["metadata"]["name"]
+    try:
+        found: Mapping[str, Any] = api.get(f"{path}/{resource}/{name}")
+    except ApiError as error:
+        if error.status != 404:
+            raise explain(error, "get", resource, group) from error
+        with explained("create", resource, group):
+            api.create(f"{path}/{resource}", body)
         return
     metadata = found.get("metadata") or {}
     if any((metadata.get("labels") or {}).get(key) != value for key, value in body["metadata"]["labels"].items()):
         raise UsageError(f"{name} exists, and was not written by fipsmanifest.", "Choose another name.")
     replacement = {**body["metadata"], "resourceVersion": metadata["resourceVersion"]}
-    api.replace(f"{path}/{name}", {**body, "metadata": replacement})
+    with explained("update", resource, group):
+        api.replace(f"{path}/{resource}/{name}", {**body, "metadata": replacement})
