@@ -32,6 +32,7 @@ _WORDS = {
     "verdict on a node": "Verdicts on a node or a cluster",
     "scope of a node report": "Scopes of a node report",
     "node without an answer": "Nodes of a cluster without an answer",
+    "finding on a node": "Findings on a node",
     "finding of an audit": "Findings of an audit",
     "evidence code": "Evidence of a verdict",
 }

@@ -15,7 +15,9 @@ from fipsmanifest import errors
 from fipsmanifest.cli.explain import explanations
 from fipsmanifest.cluster.reasons import ADVICE as NODE_REASONS
 from fipsmanifest.model.explanations import CHECKS, EXIT_CODES, REASONS
+from fipsmanifest.model.node_codes import NODE_CODES
 from fipsmanifest.node.options import CHECKS as NODE_CHECKS
+from tests.cluster.tamperings import TAMPERINGS
 from tests.support import command
 
 PACKAGE = Path(fipsmanifest.__file__).parent
@@ -59,6 +61,46 @@ def test_each_error_has_a_reason_and_no_listed_reason_is_unused() -> None:
 
     assert classes <= set(CODES)
     assert set(CODES) == classes | raised | {"interrupted"}
+
+
+def _node_codes() -> Iterator[tuple[str, str]]:
+    """Yield the codes that the node tool's source gives its findings, with the files."""
+    for path in sorted((PACKAGE / "node").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        constants = {
+            ast.unparse(one.targets[0]): one.value.value
+            for one in tree.body
+            if isinstance(one, ast.Assign) and isinstance(one.value, ast.Constant)
+        }
+        for node in ast.walk(tree):
+            for value in _code_of(node):
+                values = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
+                for one in values:
+                    code = one.value if isinstance(one, ast.Constant) else constants.get(ast.unparse(one))
+                    if isinstance(code, str) and code:
+                        yield code, str(path.relative_to(PACKAGE))
+
+
+def _code_of(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield the expressions that a piece of source gives a finding's code by."""
+    if isinstance(node, ast.Call):
+        yield from (keyword.value for keyword in node.keywords if keyword.arg == "code")
+        place = {"Problem": 1, "result": 4}.get(ast.unparse(node.func).rpartition(".")[2], len(node.args))
+        yield from node.args[place : place + 1]
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        yield from (value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "code")
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("['code']"):
+        yield node.value
+
+
+def test_each_code_of_a_finding_on_a_node_is_explained_and_no_other() -> None:
+    given = dict(_node_codes())
+
+    assert len(given) > 90
+    assert {code: place for code, place in given.items() if code not in NODE_CODES} == {}
+    assert set(NODE_CODES) - set(given) - {"by-name", "file-system"} == set()
+    assert {row.code for row in TAMPERINGS} - {"", "ENOENT"} <= set(NODE_CODES)
 
 
 #: Packages whose refusals each have a cause of their own: scripts handle them differently.
@@ -106,7 +148,8 @@ def test_each_check_of_the_node_tool_is_explained() -> None:
         ("plain-crypto", ["evidence code"]),
         ("timed-out", ["node without an answer"]),
         ("untrusted", ["verdict on a node"]),
-        ("sidecar", ["finding of an audit"]),
+        ("sidecar", ["finding on a node", "finding of an audit"]),
+        ("snapshot-file", ["finding on a node"]),
         ("partial", ["scope of a node report"]),
     ],
 )

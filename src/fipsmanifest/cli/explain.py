@@ -12,6 +12,7 @@ from ..cluster.reasons import ADVICE as NODE_REASONS
 from ..errors import UsageError
 from ..inspect.descriptions import ADVICE, EVIDENCE, SENTENCES, VERDICTS, general_sentence
 from ..model.explanations import CHECKS, EXIT_CODES, FINDINGS, NODE_VERDICTS, REASONS, REQUIREMENTS, SCOPES
+from ..model.node_codes import NODE_CODES
 from . import options, output
 
 
@@ -47,7 +48,8 @@ def explain(
 ) -> None:
     """Explain an exit code, a reason, a verdict, a requirement or a check.
 
-    The codes of a verdict's evidence, of an audit's findings and of nodes without an answer are explained, too.
+    The codes of a verdict's evidence, of findings of an audit and on nodes, and of nodes without an answer are
+    explained, too.
     """
     found = [item for item in explanations() if word is None or item.word == word.strip().lower()]
     if not found:
@@ -78,14 +80,14 @@ def explanations() -> Iterator[Explanation]:
         yield Explanation(reason.name, "reason", f"{reason.meaning} Exit code {codes}.", reason.advice)
     for verdict, (meaning, advice) in VERDICTS.items():
         yield Explanation(str(verdict), "verdict", meaning, advice)
-    for name, meaning in REQUIREMENTS.items():
-        yield Explanation(name, "requirement", meaning, "")
+    # Each finding on a node has its own advice.
+    sentences = {"requirement": REQUIREMENTS, "scope of a node report": SCOPES, "finding on a node": NODE_CODES}
+    for kind, meanings in sentences.items():
+        yield from (Explanation(name, kind, meaning, "") for name, meaning in meanings.items())
     for name, (meaning, advice) in CHECKS.items():
         yield Explanation(name, "check", meaning, advice)
     for name, (meaning, advice) in NODE_VERDICTS.items():
         yield Explanation(name, "verdict on a node", meaning, advice)
-    for name, meaning in SCOPES.items():
-        yield Explanation(name, "scope of a node report", meaning, "")
     for name, text in NODE_REASONS.items():
         meaning, dot, advice = text.partition(". ")
         yield Explanation(name, "node without an answer", meaning + dot.rstrip(), advice)
