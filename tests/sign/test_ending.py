@@ -92,14 +92,14 @@ class TestNoWayBack:
         assert (directory / "trust.json").read_bytes() == before
 
     def test_a_new_subkey_is_named_alone(self, forge: Forge, tmp_path: Path) -> None:
-        forge.make_key("growing", "rsa3072", usage="cert")
-        old = forge.add_signing_subkey("first", "growing")
-        keys.add(tmp_path, forge.certificate("growing"), "manifest")
+        forge.make_key("rotating", "rsa3072", usage="cert")
+        old = forge.add_signing_subkey("first", "rotating")
+        keys.add(tmp_path, forge.certificate("rotating"), "manifest")
         keys.retire(tmp_path, old, "rotation")
         time.sleep(1)  # the time of a signature has no fraction
-        new = forge.add_signing_subkey("second", "growing")
+        new = forge.add_signing_subkey("second", "rotating")
 
-        assert keys.add(tmp_path, forge.certificate("growing"), "manifest").signing_keys == (new,)
+        assert keys.add(tmp_path, forge.certificate("rotating"), "manifest").signing_keys == (new,)
         assert not manifest_is_good(tmp_path, forge, "tool")
         with pytest.raises(NotTrusted, match="after the end of key"):
             verify_cleartext(forge.clearsign(payload(), "first"), load_trust(str(tmp_path)))
