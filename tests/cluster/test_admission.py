@@ -38,10 +38,7 @@ def webhook(world: World, patch: Patch, folder: Path) -> Iterator[None]:
             response = {"uid": asked[-1], "allowed": True, "patchType": "JSONPatch"}
             response["patch"] = base64.b64encode(json.dumps(patch).encode()).decode()
             data = json.dumps({"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response})
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data.encode())
+            self.answer(data.encode())
 
     certificate, key = folder / "webhook.crt", folder / "webhook.key"
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=webhook", "-days", "2"]

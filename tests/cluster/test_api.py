@@ -33,11 +33,7 @@ def serving(answer: Callable[[str, str, dict[str, str]], Answer]) -> Iterator[st
             self.rfile.read(length)
             status, headers, body = answer(self.command, self.path, dict(self.headers))
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(data))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(data, status, headers)
 
         do_POST = do_DELETE = do_PATCH = do_PUT = do_GET  # noqa: N815 - the base class's names
 

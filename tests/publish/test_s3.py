@@ -301,10 +301,7 @@ def test_a_listing_that_goes_on_and_does_not_say_where_is_not_taken_for_a_whole_
 ) -> None:
     class Handler(loopback.QuietHandler):
         def do_GET(self) -> None:  # noqa: N802 - the base class's name
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(_FIRST_PAGE)))
-            self.end_headers()
-            self.wfile.write(_FIRST_PAGE)
+            self.answer(_FIRST_PAGE)
 
     with loopback.serving(Handler) as port:
         bucket = open_bucket("s3://releases", endpoint_url=f"http://127.0.0.1:{port}")
@@ -333,10 +330,7 @@ def test_a_listing_ends_where_its_tokens_end(s3: SeaweedFS, pages: dict[str, str
                 + ("" if found is None else f"<Contents><Key>tool/{number}</Key><Size>1</Size></Contents>")
                 + "</ListBucketResult>"
             ).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(body)
 
     with loopback.serving(Handler) as port:
         bucket = open_bucket("s3://releases", endpoint_url=f"http://127.0.0.1:{port}")
