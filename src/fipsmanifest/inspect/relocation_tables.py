@@ -102,8 +102,8 @@ class RelocationTables:
             return False
         own = next((item.address for item in self._elf.segments if item.kind == "dynamic"), 0)
         end = own + 2 * WORD * len(self._elf.dynamic)
+        writable = [load for load in self._elf.loads if load.writable]
         for tag, form, place, size in _FORMS:
-            writable = [load for load in self._elf.loads if load.writable]
             places = (self._places(_pair(tag, form), load.address, load.address + load.size) for load in writable)
             elsewhere = (at for at in chain.from_iterable(places) if not own <= at < end)
             found = list(islice(elsewhere, _MOST_FORMS))
