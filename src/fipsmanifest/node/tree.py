@@ -116,6 +116,11 @@ def resolve(
     return os.path.join(base, *reached)
 
 
+def leads_up(path: str) -> bool:
+    """Return whether a path has two dots: what is before them may be a link, so its text alone is not enough."""
+    return ".." in path.split("/")
+
+
 def _parts(path: bytes) -> List[bytes]:
     """Split a path, last part first, to be popped in order."""
     return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]

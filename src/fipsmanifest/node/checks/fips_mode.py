@@ -30,11 +30,9 @@ _PROVIDERS = ("/usr/lib64/ossl-modules/fips.so", "/usr/lib/ossl-modules/fips.so"
 _ENTRIES = "/boot/loader/entries"
 # Of systemd-boot, which reads no menu (Boot Loader Specification).
 _OTHER_ENTRIES = ("/boot/efi/loader/entries", "/efi/loader/entries")
-_ENVIRONMENT_BLOCKS = ("/boot/grub2/grubenv", "/boot/efi/EFI/*/grubenv")
-# The menu, and what it takes in (41_custom, 01_users).
-_MENUS = tuple(
-    base + name for name in ("grub.cfg", "custom.cfg", "user.cfg") for base in ("/boot/grub2/", "/boot/efi/EFI/*/")
-)
+_LOADERS = (grub.DIRECTORY, grub.VENDORS + "/*")
+_ENVIRONMENT_BLOCKS = tuple(posixpath.join(directory, grub.BLOCK) for directory in _LOADERS)
+_MENUS = tuple(posixpath.join(directory, name) for name in grub.MENUS for directory in _LOADERS)
 # What says that FIPS mode is on; the others say that it could be.
 _MODES = ("kernel", "kernel-command-line", "crypto-policy", "boot-loader", "system-fips")
 _MAX_ENTRIES = 100
@@ -273,7 +271,7 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
             ]
         found += _entries(node, subject, _OTHER_ENTRIES)
     except grub.TooMany:
-        raise _Unread(subject, "too-many", "/boot/grub2")
+        raise _Unread(subject, "too-many", grub.DIRECTORY)
     yield from found
 
 

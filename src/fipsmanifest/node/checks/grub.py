@@ -8,7 +8,13 @@ import posixpath
 import re
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
-_MENUS = "/boot/grub2"
+DIRECTORY = "/boot/grub2"
+VENDORS = "/boot/efi/EFI"
+"""With a directory for each system that starts with EFI."""
+MENUS = ("grub.cfg", "custom.cfg", "user.cfg")
+"""The menu, and what it takes in (41_custom, 01_users)."""
+BLOCK = "grubenv"
+"""The environment block, beside them."""
 _MAX_FILES = 100
 _MAX_LINES = 100  # that variables make of one
 _MAX_DEPTH = 4  # of variables in variables
@@ -61,7 +67,7 @@ def _places(word: str, menu: str) -> List[str]:
     path = _DEVICE.sub("", word)
     if _OF_PREFIX.match(path):
         below = _OF_PREFIX.sub("", path, 1)
-        return [posixpath.join(base, below) for base in dict.fromkeys((posixpath.dirname(menu), _MENUS))]
+        return [posixpath.join(base, below) for base in dict.fromkeys((posixpath.dirname(menu), DIRECTORY))]
     return [] if "$" in path or not path.startswith("/") else ["/boot" + path, path]
 
 

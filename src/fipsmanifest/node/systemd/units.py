@@ -224,8 +224,7 @@ class Units:
         except OSError:
             return None
         named = posixpath.join(posixpath.dirname(path), os.fsdecode(target))
-        if ".." in named.split("/"):
-            # What is before two dots may be a link.
+        if tree.leads_up(named):
             with contextlib.suppress(OSError):
                 place = tree.resolve(self._root, named, follow_last=False)
                 return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), self._root))

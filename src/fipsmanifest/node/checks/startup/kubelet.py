@@ -198,8 +198,7 @@ def _judge_runtime(settings: Settings, sockets: Sequence[str]) -> Iterator[Resul
     usual = (*_SOCKETS, *sockets)
     for value, path in settings.set_to("containerruntimeendpoint", "imageserviceendpoint"):
         socket = value[7:] if value.startswith("unix://") else value
-        # What is before two dots may be a link.
-        if ".." in socket.split("/") or posixpath.normpath(socket) not in usual:
+        if tree.leads_up(socket) or posixpath.normpath(socket) not in usual:
             advice = "Name containerd's socket there: what listens elsewhere is not in the manifest."
             yield result(_SUBJECT, UNKNOWN, usual[0], value, "other-runtime", path, advice, component="kubelet")
 

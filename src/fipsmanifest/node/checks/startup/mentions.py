@@ -130,9 +130,7 @@ def _files(
             if error.errno == errno.EFBIG:
                 results.append(_too_many(directory))
             continue
-        for path in (
-            posixpath.join(directory, name) for name in names if posixpath.join(directory, name) not in _LISTS
-        ):
+        for path in itertools.filterfalse(_LISTS.__contains__, (posixpath.join(directory, name) for name in names)):
             try:
                 place = tree.resolve(node.root, path)
                 status = os.lstat(place)

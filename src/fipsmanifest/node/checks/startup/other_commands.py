@@ -8,7 +8,7 @@ import re
 from typing import Iterator, List, Optional
 
 from ....trust.text import visible
-from ... import systemd
+from ... import systemd, tree
 from ...result import FAIL, UNKNOWN, Result
 from . import changes, shell
 from .programs import OTHER, Found, Programs
@@ -112,8 +112,7 @@ class OtherCommand:
 
     def _helper(self) -> Iterator[Result]:
         found = self._found
-        # What is before two dots may be a link.
-        path = self._programs.node_files.resolved(found.path) if ".." in found.path.split("/") else found.path
+        path = self._programs.node_files.resolved(found.path) if tree.leads_up(found.path) else found.path
         if self._component is not None and found.status == OTHER and not path.startswith(_SYSTEM):
             actual = "{}, which is not the operating system's".format(found.path)
             advice = "Start it from a unit of its own, if {} needs it, or remove it.".format(self._component)

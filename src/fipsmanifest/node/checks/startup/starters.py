@@ -102,11 +102,8 @@ _EXTENSIONS = (
     *("/run/confexts", "/var/lib/confexts", "/usr/lib/confexts", "/usr/local/lib/confexts"),
 )
 _COMMAND_LINES = ("/etc/default/grub", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
-# GRUB's menu, and what it takes in (41_custom, 01_users).
-_MENUS = ("grub.cfg", "grubenv", "custom.cfg", "user.cfg")
 # Of the boot loader, and of its directory for each vendor.
 _ENTRIES = ("/boot/loader/entries", "/boot/efi/loader/entries", "/efi/loader/entries", "/usr/lib/bootc/kargs.d")
-_LOADERS = "/boot/efi/EFI"
 _SET = re.compile(r"\bsystemd\.setenv=\"?([A-Za-z_][A-Za-z0-9_]*)=([^\s\"]*)")  # kernel-command-line(7)
 # Without a dot in its name, what the kernel does not know becomes a variable of the first process.
 _PASSED = re.compile(r"(?:^|(?<=[\s\"']))((?:LD|SYSTEMD)_[A-Z_]+|GLIBC_TUNABLES)=([^\s\"']*)", re.MULTILINE)
@@ -235,8 +232,9 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
 
 def _judge_command_lines(node: Node, programs: Programs, unset: AbstractSet[str]) -> Iterator[Result]:
     """Judge what a kernel command line starts, and the variables that it gives to everything that systemd starts."""
-    loaders = [posixpath.join(_LOADERS, name) for name in list_names(node, _LOADERS, [])[:_MAX_FILES]]
-    paths = [posixpath.join(directory, one) for directory in ("/boot/grub2", *loaders) for one in _MENUS]
+    loaders = [posixpath.join(grub.VENDORS, name) for name in list_names(node, grub.VENDORS, [])[:_MAX_FILES]]
+    names = (*grub.MENUS, grub.BLOCK)
+    paths = [posixpath.join(directory, name) for directory in (grub.DIRECTORY, *loaders) for name in names]
     entries = list(_ENTRIES)
     with contextlib.suppress(grub.TooMany):
         menus = grub.with_taken_in(
@@ -255,7 +253,7 @@ def _judge_command_lines(node: Node, programs: Programs, unset: AbstractSet[str]
             if name == "PATH" or name in unset:
                 yield result(path, UNKNOWN, None, "{}={}".format(name, value), "environment", path, _REMOVE)
         for name, value in dict.fromkeys(_STARTS.findall(text)):
-            if ".." in value.split("/") or posixpath.normpath(value) not in _INIT:
+            if tree.leads_up(value) or posixpath.normpath(value) not in _INIT:
                 advice = "Remove {}= there: what it starts was not checked.".format(name)
                 actual = "{}={}".format(name, value)
                 yield result(path, UNKNOWN, "systemd alone", actual, "kernel-command-line", path, advice)

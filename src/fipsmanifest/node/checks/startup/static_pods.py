@@ -5,7 +5,7 @@ import re
 from typing import AbstractSet, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ....trust.text import visible
-from ... import static_pods
+from ... import static_pods, tree
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, is_own_program
 from ..images.listed import Image, images_of
 from . import environment, shell
@@ -269,8 +269,8 @@ def _judge_command(container: static_pods.Container, paths: Sequence[str]) -> Op
 
 def _is_own(word: str, paths: Sequence[str]) -> bool:
     if "/" in word:
-        # What is before two dots may be a link in a volume.
-        return ".." not in word.split("/") and posixpath.normpath(word) in paths
+        # It may lead through a volume.
+        return not tree.leads_up(word) and posixpath.normpath(word) in paths
     return any(posixpath.join(directory, word) in paths for directory in _BY_NAME)
 
 
