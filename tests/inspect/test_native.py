@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -750,6 +750,157 @@ def test_one_call_from_outside_is_enough_where_all_code_would_be_searched_for_mo
     one = {target: starts[target]}
     assert called_functions(source, headers, extent, one, required=None, likely=[caller]) == {starts[target]}
     assert source.read < 2 * size // 3
+
+
+class Tasks:
+    """What the runtime of `mode_program` runs before ``main``."""
+
+    def __init__(self) -> None:
+        self.program = Program(mode_program().read_bytes())
+        table: Any = ELFFile(io.BytesIO(self.program.data)).get_section_by_name(".symtab")
+        self._symbols = {symbol.name: symbol for symbol in table.iter_symbols()}
+        self.listed = self.address("go:main.inittasks")
+        self.length = self._symbols["go:main.inittasks"]["st_size"] // 8
+        moduledata = self._symbols["runtime.firstmoduledata"]
+        words = self.program.read(moduledata["st_value"], moduledata["st_size"])
+        #: Where the list's address, length and capacity are.
+        self.place = moduledata["st_value"] + words.index(struct.pack("<3Q", self.listed, self.length, self.length))
+
+    def address(self, name: str) -> int:
+        return int(self._symbols[name]["st_value"])
+
+    def put(self, address: int, *words: int) -> bytes:
+        return self.program.put(address, struct.pack(f"<{len(words)}Q", *words)).data
+
+    def entry(self, task: str) -> int:
+        """Where the list has a task."""
+        listed = struct.unpack(f"<{self.length}Q", self.program.read(self.listed, 8 * self.length))
+        return self.listed + 8 * listed.index(self.address(task))
+
+
+def mode_program() -> Path:
+    return native(main=MODE_MAIN)
+
+
+MODE_MAIN = """\
+package main
+
+import (
+	"crypto/fips140"
+	"crypto/sha256"
+	"fmt"
+)
+
+func main() { fmt.Printf("%v %x\\n", fips140.Enabled(), sha256.Sum256([]byte("abc"))) }
+"""
+MODE_TASK, SETTINGS_TASK = "crypto/internal/fips140/v1%2e0%2e0-c2097c7c..inittask", "internal/godebug..inittask"
+CHECK_TASK = f"{PATH}/check..inittask"
+
+
+def mode_task_is_done(state: int = 2) -> bytes:
+    tasks = Tasks()
+    return tasks.put(tasks.address(MODE_TASK), 2 << 32 | state)
+
+
+def settings_task_is_done() -> bytes:
+    tasks = Tasks()
+    return tasks.put(tasks.address(SETTINGS_TASK), 1 << 32 | 2)
+
+
+def task_before_it_is_done() -> bytes:
+    tasks = Tasks()
+    return tasks.put(tasks.address("errors..inittask"), 1 << 32 | 2)
+
+
+def mode_function_is_not_counted() -> bytes:
+    tasks = Tasks()
+    return tasks.put(tasks.address(MODE_TASK), 1 << 32)
+
+
+def mode_function_is_another() -> bytes:
+    tasks = Tasks()
+    first = tasks.address(MODE_TASK) + 8
+    return tasks.put(first + 8, struct.unpack("<Q", tasks.program.read(first, 8))[0])
+
+
+def list_has_another_task() -> bytes:
+    tasks = Tasks()
+    return tasks.put(tasks.entry(MODE_TASK), tasks.address(SETTINGS_TASK))
+
+
+def list_is_in_another_order() -> bytes:
+    """The mode is set after the module checked its sum, which it does only in FIPS mode."""
+    tasks = Tasks()
+    mode, check = tasks.entry(MODE_TASK), tasks.entry(CHECK_TASK)
+    data = tasks.put(mode, tasks.address(CHECK_TASK))
+    return Program(data).put(check, struct.pack("<Q", tasks.address(MODE_TASK))).data
+
+
+def list_is_shorter() -> bytes:
+    tasks = Tasks()
+    length = (tasks.entry(CHECK_TASK) - tasks.listed) // 8
+    return tasks.put(tasks.place + 8, length, length)
+
+
+def list_without_length() -> bytes:
+    tasks = Tasks()
+    return tasks.put(tasks.place + 8, 0, 0)
+
+
+def list_elsewhere() -> bytes:
+    tasks = Tasks()
+    return tasks.put(tasks.place, 8)
+
+
+def second_moduledata() -> bytes:
+    """A copy of the runtime's data in the program's own: which of them the runtime uses is in its code."""
+    tasks = Tasks()
+    own = tasks.address("runtime.firstmoduledata")
+    _, place, size = edits.section(tasks.program.data, ".data")
+    copied = tasks.program.read(own, tasks.place + 24 - own)
+    assert len(copied) <= size
+    return tasks.program.put(place, copied).data
+
+
+NOT_INITIALIZED = {
+    "the mode": mode_task_is_done,
+    "the settings": settings_task_is_done,
+    "a package in front of the module": task_before_it_is_done,
+    "the mode, by the number of functions": mode_function_is_not_counted,
+    "the mode, by another function": mode_function_is_another,
+    "the mode, by another task": list_has_another_task,
+    "the mode, until the sum was to be checked": list_is_in_another_order,
+    "the check of the sum": list_is_shorter,
+}
+UNKNOWN_INITIALIZATION = {"length": list_without_length, "address": list_elsewhere}
+
+
+@pytest.mark.parametrize("name", NOT_INITIALIZED)
+def test_a_module_that_the_runtime_does_not_initialize_is_not_proven(name: str) -> None:
+    expect(mode_program().read_bytes(), "proven", "native-proven")
+    found = expect(NOT_INITIALIZED[name](), "contradicted", "native-not-initialized").crypto.evidence
+    assert len(cast("list[str]", found["differing"])) == 1
+
+
+@pytest.mark.parametrize("name", UNKNOWN_INITIALIZATION)
+def test_a_list_of_tasks_that_cannot_be_read_proves_nothing(name: str) -> None:
+    expect(UNKNOWN_INITIALIZATION[name](), "other-module", "native-initialization-unknown")
+
+
+def test_two_copies_of_the_runtimes_data_prove_nothing() -> None:
+    expect(second_moduledata(), "unreadable", "no-function-table")
+
+
+@pytest.mark.parametrize("make", [mode_task_is_done, settings_task_is_done])
+def test_one_word_of_a_task_turns_the_mode_off(make: Callable[[], bytes], tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"abc").hexdigest()
+    results = []
+    for data in (mode_program().read_bytes(), make()):
+        path = tmp_path / "program"
+        path.write_bytes(data)
+        path.chmod(0o755)
+        results.append(subprocess.run([path], capture_output=True, text=True, check=True).stdout.split())
+    assert results == [["true", digest], ["false", digest]]
 
 
 @pytest.mark.parametrize("name", FORGERIES)

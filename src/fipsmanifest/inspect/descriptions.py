@@ -96,6 +96,10 @@ SENTENCES = {
     "be determined.",
     "native-mode-differs": "It has Go's native FIPS module, but its runtime has another default of fips140 than build "
     "info says.",
+    "native-not-initialized": "It has Go's native FIPS module, but its runtime leaves out functions that initialize it "
+    "({differing}), so that FIPS mode stays off or self-tests are not run.",
+    "native-initialization-unknown": "It has Go's native FIPS module, but whether its runtime initializes it cannot be "
+    "determined.",
     "native-build-flags": "It has Go's native FIPS module, built with options that change its code, so it cannot be "
     "compared.",
     "native-relocations-unknown": "It has Go's native FIPS module, but the addresses that the loader writes are in a "

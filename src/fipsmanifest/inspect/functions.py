@@ -92,11 +92,15 @@ def function_names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozen
 class FunctionIndex:
     """Functions by their addresses."""
 
-    def __init__(self, source: ByteSource, table: FunctionTable, listed: _List, base: int) -> None:
+    def __init__(
+        self, source: ByteSource, table: FunctionTable, listed: _List, base: int = 0, moduledata: int | None = None
+    ) -> None:
         self._source = source
         self._names = table.names[0]
         self._listed = listed
         self._base = base
+        self.moduledata = moduledata
+        """Address of ``runtime.firstmoduledata``; None up to Go 1.17, where the list can be read without it."""
         self._known: dict[int, str | None] = {}
 
     def between(self, start: int, end: int) -> list[Function] | None:
@@ -189,8 +193,10 @@ class FunctionIndex:
 def function_index(source: ByteSource, elf: Elf, table: FunctionTable) -> FunctionIndex | None:
     """Return the functions of a program by their addresses; None where the table cannot be read as the runtime does."""
     listed = _read(source, elf, table)
-    base = _base(source, elf, table, listed) if listed is not None else None
-    return None if listed is None or base is None else FunctionIndex(source, table, listed, base)
+    if listed is None or not listed.relative:
+        return None if listed is None else FunctionIndex(source, table, listed)
+    found = _moduledata(source, elf, table, listed)
+    return FunctionIndex(source, table, listed, *found) if found is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,17 +325,20 @@ def _name(text: bytes) -> str:
     return text.partition(b"\0")[0].decode("utf-8", "replace")
 
 
-def _base(source: ByteSource, elf: Elf, table: FunctionTable, listed: _List) -> int | None:
-    """Return the address that entries are relative to, from ``runtime.moduledata``; None if it is not found."""
-    if not listed.relative:
-        return 0
+def _moduledata(source: ByteSource, elf: Elf, table: FunctionTable, listed: _List) -> tuple[int, int] | None:
+    """Return the address that entries are relative to, and that of ``runtime.firstmoduledata``, which has it.
+
+    None where it is not found, or where there are two: the runtime uses one of them, and which one is in its code. The
+    runtime writes into it, so it is in memory that can be written.
+    """
     memory = RelocatedData(source, elf)
     address = memory.address_of(table.offset or 0)
     if address is None:
         return None
     width = elf.facts.bits // 8
+    found = {}
     for at, _ in zip(memory.references(address), range(_MAX_REFERENCES), strict=False):
         text, first = memory.word(at + _TEXT * width), memory.word(at + _MINPC * width)
         if text is not None and first == text + listed.first and memory.executable(text):
-            return text
-    return None
+            found[at] = text
+    return next(((text, at) for at, text in found.items()), None) if len(found) == 1 else None

@@ -85,13 +85,12 @@ class RelocatedData:
         return None
 
     def references(self, address: int) -> Iterator[int]:
-        """Yield the addresses of words whose value is ``address``."""
+        """Yield the addresses of words in memory that can be written whose value is ``address``; some twice."""
         packed = struct.pack(self._elf.order + self._word, address)
         # The entries first, which are found faster than words in data.
         for entry in self._relocations.entries(packed, 16):
             yield struct.unpack_from(self._elf.order + "Q", self._relocations.data, entry)[0]
-        data = [segment for segment in self._elf.loads if not segment.executable]
-        for segment in sorted(data, key=lambda segment: not segment.writable):
+        for segment in (load for load in self._elf.loads if load.writable):
             for at in find(self._source, segment.offset, segment.end, packed):
                 if (at - segment.offset + segment.address) % len(packed) == 0:
                     yield segment.address + at - segment.offset

@@ -37,6 +37,7 @@ TAMPERED = frozenset(
         "native-target-differs",
         "native-data-differs",
         "native-mode-differs",
+        "native-not-initialized",
     )
 )
 #: Formats of what a kernel, a shell or rpm starts although it was not opened; other formats are data to all of them.

@@ -19,6 +19,7 @@ from ..elf import Elf
 from ..fipsinfo import FIRST_WORD, NativeModule
 from ..functions import Function, FunctionIndex
 from ..source import ByteSource
+from .initialization import UnknownInitialization, left_out
 from .loaded import LoadedData
 from .prepared import OTHER, UNKNOWN, Code, Link, Target
 from .records import Record, SymbolKind, digest_of
@@ -194,6 +195,7 @@ class _Work:
         self._check_bounds(start, end)
         self._check_fipsinfo()
         self._check_default_godebug()
+        self._check_initialization(self._functions, functions)
         self._counts["functions"] = len(self._matched)
         return self.result(None)
 
@@ -463,6 +465,16 @@ class _Work:
                     raise _Differs("native-mode-unknown", name)
                 return
         raise _Differs("native-mode-unknown", _DEFAULT_GODEBUG)
+
+    def _check_initialization(self, index: FunctionIndex, functions: Sequence[Function]) -> None:
+        """Check that the runtime initializes the module's packages. Raise `_Differs` where it leaves one out."""
+        origin = self._reference.origin
+        try:
+            name = left_out(self._data, index, functions, origin.module, origin.go)
+        except UnknownInitialization:
+            raise _Differs("native-initialization-unknown", origin.go) from None
+        if name is not None:
+            raise _Differs("native-not-initialized", name)
 
     def _reads_from(self, records: Sequence[Record], function: Function) -> int | None:
         """Return the address that a function of the runtime reads the default from; None where it is another one."""

@@ -28,6 +28,13 @@ _CODE_TAG = "purego"
 #: The beginnings of the names of functions that call the module in most programs.
 _CALLERS = (b"crypto/sha256.", b"crypto/cipher.", b"crypto/ecdh.", b"crypto/tls.")
 _OFF = ("", "false")
+#: Problems for which nothing is known to be wrong.
+_UNKNOWN = (
+    "native-instance-unknown",
+    "native-mode-unknown",
+    "native-initialization-unknown",
+    "native-relocations-unknown",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ def judge(
 def _from_problem(go: GoFacts, problem: str) -> tuple[Verdict, str]:
     if problem == "no-function-table":
         return Verdict.UNREADABLE, problem
-    if problem in ("native-instance-unknown", "native-mode-unknown", "native-relocations-unknown"):
+    if problem in _UNKNOWN:
         return Verdict.OTHER_MODULE, problem
     other = any(go.settings.get(name, "") not in _OFF for name in _CODE_SETTINGS)
     if other or _CODE_TAG in go.settings.get("-tags", "").split(","):
