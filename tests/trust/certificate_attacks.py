@@ -55,6 +55,11 @@ def attribute() -> bytes:
     return packet(17, b"\x02\x01x")
 
 
+def renewed() -> list[bytes]:
+    """Return the binding of a subkey that has expired, and the same subkey with its newer binding without expiry."""
+    return [bound(P, S, at=BEFORE, until=8 * DAY + 60), bound(P, S)]
+
+
 def revoked_by_another() -> bytes:
     """Return a certificate that a designated revoker has revoked, without that revoker's."""
     return b"".join([packet(6, P.body), designating(P, OTHER), revoking(P, by=OTHER), certified(P), bound(P, S)])
@@ -63,9 +68,10 @@ def revoked_by_another() -> bytes:
 GOOD_CERTIFICATES = [
     case("put together by hand", lambda: [certified(P), bound(P, S)]),
     case("a binding by SHA-1 and one by SHA-256",
-         lambda: [certified(P), bound(P, S, digest=SHA1, at=BEFORE), bound(P, S)]),
+         lambda: [certified(P), bound(P, S, digest=SHA1, at=BEFORE), bound(P, S).removeprefix(packet(14, S.body))]),
     # `gpg --export-options export-minimal` keeps the newest binding alone.
     case("a binding made after the signature", lambda: [certified(P), bound(P, S, at=NOW - 60)]),
+    case("the same subkey twice", lambda: [certified(P), bound(P, S), bound(P, S)]),
     case("an upstream key by SHA-1, with the exponent 17",
          lambda: [certified(P, digest=SHA1), bound(P, SMALL, digest=SHA1)], by=SMALL, role="upstream"),
     case("another's revocation behind it", lambda: [certified(P), bound(P, S), revoking(OTHER), revoking(OTHER, S)]),
@@ -81,7 +87,15 @@ GOOD_CERTIFICATES = [
 _REVOKED, _WEAK = "revoked by its own certificate", "no signature by SHA-256 or better"
 _BY_REVOKER = "a revoker that it names"
 _AHEAD = "more than a day ahead"
+_REPEATED = "a subkey twice"
 CERTIFICATES = [
+    case("a subkey that has expired, and again renewed", lambda: [certified(P), *renewed()], _REPEATED),
+    case("a renewed subkey, and again as it was", lambda: [certified(P), *reversed(renewed())], _REPEATED),
+    case("a subkey, unbound and again bound", lambda: [certified(P), packet(14, S.body), bound(P, S)], _REPEATED),
+    case("a subkey with more behind its numbers, and again as it is",
+         lambda: [certified(P), packet(14, S.body + b"x"), bound(P, S)], _REPEATED),
+    case("an upstream's subkey that has expired, and again renewed",
+         lambda: [certified(P), *renewed()], _REPEATED, role="upstream"),
     case("a revocation at the end of the file", lambda: [certified(P), bound(P, S), revoking(P)], _REVOKED),
     case("superseded, as its owner says since", lambda: [revoking(P, reason=1, at=NOW - 60), certified(P), bound(P, S)],
          _REVOKED),

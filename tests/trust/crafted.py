@@ -133,11 +133,16 @@ def pictured(primary: Rsa, **how: Any) -> bytes:
     return packet(17, image) + packet(2, signature(primary, 0x13, primary.hashed + named, **how))
 
 
-def bound(primary: Rsa, subkey: Rsa, *, consent: dict[str, Any] | None = None, **how: Any) -> bytes:
-    """Return a signing subkey with its binding, and in it the subkey's ``consent``."""
+def bound(
+    primary: Rsa, subkey: Rsa, *, consent: dict[str, Any] | None = None, until: int | None = None, **how: Any
+) -> bytes:
+    """Return a signing subkey with its binding, and in it the subkey's ``consent``.
+
+    The subkey expires ``until`` seconds after it was made.
+    """
     both = primary.hashed + subkey.hashed
     agreed = subpacket(32, signature(subkey, 0x19, both, **({"at": how.get("at", NOW - DAY)} | (consent or {}))))
-    flags = subpacket(27, b"\x02")
+    flags = subpacket(27, b"\x02") + (b"" if until is None else subpacket(9, until.to_bytes(4, "big")))
     return packet(14, subkey.body) + packet(2, signature(primary, 0x18, both, hashed=flags, unhashed=agreed, **how))
 
 

@@ -64,6 +64,11 @@ STEPS: list[tuple[str, Patch, str]] = [
         "a revocation by a revoker whom another designated",
     ),
     ("who made a signature", ANY_MAKER, "an added subkey, bound by another's binding"),
+    (
+        "each subkey once",
+        put(openpgp, "_check_subkeys_once", lambda _: None),
+        "a subkey that has expired, and again renewed",
+    ),
     ("a hash without collisions", SHA1, "a user id certified by SHA-1"),
     ("a hash without collisions", SHA1, "a binding by SHA-1"),
     ("a hash without collisions", SHA1, "a subkey's consent by SHA-1"),

@@ -124,6 +124,13 @@ REFUSED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
         "a revocation by a designated revoker",
         "a revocation by a designated revoker, behind the user id",
     ],
+    "Step 3: of a subkey that is there twice, gpgv uses the first signatures only; Sequoia merges them.": [
+        "a subkey that has expired, and again renewed",
+        "a renewed subkey, and again as it was",
+        "a subkey, unbound and again bound",
+        "a subkey with more behind its numbers, and again as it is",
+        "an upstream's subkey that has expired, and again renewed",
+    ],
     "Step 3: gpg finds a revocation wherever it stands in the file; Sequoia drops one behind another certificate.": [
         "a revocation behind the next certificate"
     ],
