@@ -1,7 +1,7 @@
 """What else of a node's configuration starts a program, or puts one in the place of another, is not passed.
 
 Where each is read is known from the programs themselves: kernel-command-line(7), systemd-import-generator(8),
-systemd.exec(5) ("Credentials"), binfmt_misc of the kernel's documentation, mount(8), pam_env(8).
+systemd.exec(5) ("Credentials"), binfmt_misc of the kernel's documentation, mount(8), tmpfiles.d(5), pam_env(8).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def options(text: str) -> Change:
     return file(GRUB, f'GRUB_CMDLINE_LINUX="fips=1 {text}"\n')
 
 
+PROFILE = "/etc/profile.d/x.sh"
 BUILDS: dict[str, Change] = {
     "the kernel's core dumps, from its command line": options("sysctl.kernel.core_pattern=|/opt/plain/agent"),
     "the kernel's core dumps, from a temporary file": file(
@@ -44,6 +45,23 @@ BUILDS: dict[str, Change] = {
         t, "/usr/lib/systemd/user-environment-generators/x", "/opt/plain/agent &\n"
     ),
     "a helper of mount": all_of(copy("/sbin/mount.x"), file("/etc/fstab", "a /mnt x defaults 0 0\n")),
+    "a script that helps mount": all_of(
+        lambda t: script(t, "/sbin/mount.x", "exec /opt/plain/agent\n"), file("/etc/fstab", "x /mnt x defaults 0 0\n")
+    ),
+    "a copy, by a temporary file": all_of(
+        file("/opt/s", "/opt/plain/agent\n"), file(TEMPORARY, f"C {PROFILE} - - - - /opt/s\n")
+    ),
+    "a link, by a temporary file": all_of(
+        file("/opt/s", "/opt/plain/agent\n"), file(TEMPORARY, f"L+ {PROFILE} - - - - /opt/s\n")
+    ),
+    "a copied directory, by a temporary file": all_of(
+        file("/opt/s/x.sh", "/opt/plain/agent\n"), file(TEMPORARY, "C+ /etc/profile.d - - - - /opt/s\n")
+    ),
+    "a copy of the vendor's, by a temporary file": all_of(
+        file("/usr/share/factory" + PROFILE, "/opt/plain/agent\n"), file(TEMPORARY, f"C {PROFILE}\n")
+    ),
+    "a text, by a temporary file": file(TEMPORARY, f"f+ {PROFILE} 0644 root root - \\x2fopt\\057plain/agent\\n\n"),
+    "an encoded text, by a temporary file": file(TEMPORARY, f"f+~ {PROFILE} - - - - L29wdC9wbGFpbi9hZ2VudAo=\n"),
 }
 
 
@@ -173,6 +191,26 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "mounted-over",
         file("/etc/auto.master.d/x.autofs", "/etc/containerd /etc/auto.x\n"),
     ),
+    "a pattern of the preload file": replaced("w /etc/ld.so.preloa[d] - - - - /opt/x.so"),
+    "a pattern of a directory of units": replaced("w+ /etc/systemd/syst?m/x.service - - - - x"),
+    "alternatives of a program's directory": replaced("w /usr/{bin,x}/kubelet - - - - x"),
+    "a temporary file above what the kubelet reads": replaced("C+ /etc - - - - /opt/etc"),
+    "units that a temporary file removes": replaced("R /etc/systemd"),
+    "mounts by a temporary file": replaced("f+ /etc/fstab - - - - x"),
+    "a temporary file of root's own manager": (
+        "replaced-at-start",
+        file("/root/.config/user-tmpfiles.d/x.conf", "L+ /usr/bin/kubelet - - - - /opt/x\n"),
+    ),
+    "a temporary file of every user's manager": (
+        "replaced-at-start",
+        file("/usr/share/user-tmpfiles.d/x.conf", "L+ /usr/bin/kubelet - - - - /opt/x\n"),
+    ),
+    "an escape in a mount's place": ("mounted-over", file("/etc/fstab", "/opt/plain /usr\\057bin none bind 0 0\n")),
+    "an image of a file in a partition's place": (
+        "mounted-over",
+        file("/etc/fstab", "/opt/usr.img /usr ext4 ro 0 0\n"),
+    ),
+    "a server's files in a partition's place": ("mounted-over", file("/etc/fstab", "h:/x /opt nfs defaults 0 0\n")),
     "a program's owner by a temporary file": replaced("Z /usr/bin - joe"),
     "what changes in an extension's place": ("extension", file("/var/lib/extensions.mutable/usr/bin/x", "x")),
 }
@@ -212,6 +250,14 @@ ORDINARY: dict[str, Change] = {
     "a list of files": file("/etc/fapolicyd/fapolicyd.trust", "/opt/plain/agent 27648 0123\n"),
     "a comment": file("/etc/ssh/sshd_config", "# AuthorizedKeysCommand /opt/plain/agent\n"),
     "a listed program": file("/etc/monit.d/kubelet", "check process kubelet\n start = /usr/bin/kubelet\n"),
+    "further temporary files of vendors": file(
+        "/usr/lib/tmpfiles.d/x.conf",
+        # Of systemd, sshd, podman and rpm-ostree.
+        "L! /etc/resolv.conf - - - - ../run/systemd/resolve/stub-resolv.conf\nC! /etc/pam.d - - - -\n"
+        "f^ /etc/motd.d/50-provision.conf - - - - login.motd\nR! /tmp/podman-run-*\nD! /run/podman 0700 root root\n"
+        "r! /var/lib/rpm/__db.*\nL /var/lib/rpm - - - - ../../usr/share/rpm\nw- /sys/x/{a,b} - - - - 1\n",
+    ),
+    "disks of a partition's place": file("/etc/fstab", "UUID=1 /opt xfs\n/dev/mapper/a-b /usr xfs\n/swap none swap\n"),
     "an application's credential": file("/etc/credstore/web.password", "x"),
     "an application's libraries": file("/etc/environment", "LD_LIBRARY_PATH=/opt/oracle/lib\nLANG=C.UTF-8\n"),
     "a binary file": file("/etc/x.db", "\0/opt/plain/agent\0"),
