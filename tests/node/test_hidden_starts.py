@@ -137,6 +137,23 @@ BUILDS: dict[str, Change] = {
     "what systemd-run mounts": all_of(
         copy("/srv/x/web"), service("ExecStart=/usr/bin/systemd-run -p BindPaths=/srv/x:/opt /opt/web")
     ),
+    "a file that systemd opens": service("OpenFile=/opt/plain/agent:x:read-only\nExecStart=/proc/self/fd/3"),
+    "a script that systemd opens": all_of(
+        lambda t: script(t, "/opt/go", "exec /opt/plain/agent\n"),
+        service("OpenFile=/opt/go\nExecStart=/proc/thread-self/fd/3"),
+    ),
+    "a link to a file that systemd opens": all_of(
+        lambda t: link(t, "/opt/x", "../proc/self/fd"), service("OpenFile=/opt/plain/agent\nExecStart=/opt/x/3")
+    ),
+    "what is standard input": service("StandardInput=file:/opt/plain/agent\nExecStart=/dev/stdin"),
+    "what a socket's unit opens": all_of(
+        file("/etc/systemd/system/site.socket", "[Socket]\nListenSpecial=/opt/plain/agent\n"),
+        service("ExecStart=/usr/bin/env /proc/self/fd/3"),
+    ),
+    "a directory of credentials": all_of(
+        lambda t: script(t, "/opt/c/x", "exec /opt/plain/agent\n"),
+        service("LoadCredential=c:/opt/c\nExecStart=/bin/sh %d/c_x"),
+    ),
     "cron's directory": file("/etc/cron.d/x", "@reboot root cd /opt/plain && ./agent\n"),
     "another root": all_of(copy("/opt/r/usr/bin/web"), service("ExecStart=/usr/sbin/chroot /opt/r /usr/bin/web")),
     "the root of a process": service("ExecStart=/proc/self/root/opt/plain/agent"),
@@ -418,6 +435,11 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "other-root",
         service("ExecStart=/usr/bin/podman run --net=host quay.io/o/kube-apiserver:1"),
     ),
+    "the unit's directory by the kernel": (
+        "wrapped",
+        service("WorkingDirectory=/opt/plain\nExecStart=/proc/self/cwd/agent"),
+    ),
+    "what another process passes": ("wrapped", service("ExecStart=/dev/fd/3")),
     "a pattern of paths": ("wrapped", service("ExecStart=/bin/sh -c '/opt/plai?/agent'")),
     "text into a program": ("replaced-at-start", file(TEMPORARY, "w /usr/bin/kubele? - - - - #!/opt/plain/agent\n")),
     "a preload file at the next start": ("replaced-at-start", file(TEMPORARY, "f /etc/ld.so.preload - - - - /o.so\n")),
@@ -606,6 +628,8 @@ ORDINARY: dict[str, Change] = {
     "a variable that another one makes": file(
         POD, pod(more=variable("A", "b") + "    - name: C\n      value: $(A)$$(A)$(D)\n")
     ),
+    "a configuration that systemd opens": service("OpenFile=/etc/x.conf:x:graceful\nExecStart=/usr/bin/true /dev/null"),
+    "a device's socket": file("/etc/systemd/system/x.socket", "[Socket]\nListenSpecial=/dev/x\n"),
     "a variable that the unit sets itself": all_of(
         file("/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=\n"),
         file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 systemd.setenv=KUBELET_EXTRA_ARGS=--v=2 systemd.setenv=X=y"\n'),

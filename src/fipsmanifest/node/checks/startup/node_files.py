@@ -1,15 +1,18 @@
 """The files of the node's tree, as the node or a unit with mounts of its own finds them."""
 
+import contextlib
 import os
 import posixpath
+import re
 import stat
-from typing import Dict, FrozenSet, Optional, Set, Tuple
+from typing import Dict, FrozenSet, List, Optional, Set, Tuple
 
 from ... import tree
 from ...result import Node
 from . import shell
 from .own_mounts import Mounts
 
+_OF_THE_KERNEL = re.compile(r"/+(?:proc|dev|sys)/")  # proc(5)
 _HEAD = 256  # bytes by which a program is known
 
 
@@ -41,6 +44,20 @@ class NodeFiles:
         except OSError:
             return posixpath.normpath(path)
         return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), self._node.root))
+
+    def is_kernels(self, path: str) -> bool:
+        """Return whether a path is in a file system of the kernel, as a process's open files are, or a link leads there.
+
+        At rest there is nothing of it.
+        """
+        passed: Dict[bytes, os.stat_result] = {}
+        root, path = self.locate(path)
+        with contextlib.suppress(OSError):
+            tree.resolve(root, path, passed=passed)
+        ends = [os.path.normpath(os.path.join(os.path.dirname(one), os.readlink(one))) for one in _links(passed)]
+        below = os.fsencode(root).rstrip(b"/")
+        shown = [path, *(os.fsdecode(one[len(below) :] if one.startswith(below) else one) for one in ends)]
+        return any(_OF_THE_KERNEL.match(posixpath.normpath(one)) for one in shown)
 
     def is_file(self, path: str) -> bool:
         """Return whether a path leads to a regular file."""
@@ -99,3 +116,7 @@ class NodeFiles:
             except (OSError, ValueError):
                 self._listed[directory] = frozenset()
         return self._listed[directory]
+
+
+def _links(passed: Dict[bytes, os.stat_result]) -> List[bytes]:
+    return [place for place, status in passed.items() if stat.S_ISLNK(status.st_mode)]

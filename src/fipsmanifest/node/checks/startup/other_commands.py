@@ -58,11 +58,14 @@ class OtherCommand:
         scripts = [one for one in shell.BETWEEN_PATHS.split(self._arguments) if one[:1] == "/"]
         self._runs = self._is_shell or any(programs.node_files.script(one) is not None for one in scripts)
         if self._runs:
-            text = "{}\n{}{}".format(_assignments(unit), text, _read_by(unit))
+            text = "{}\n{}{}".format(_assignments(unit), text, _read_by(unit, programs))
         self._text = text + _written_by(unit)
         self._everything = (
             programs.texts.followed("{}\n{}".format(self._text, script or ""), found.path) if self._runs else self._text
         )
+        self._is_open = programs.node_files.is_kernels(command.program)
+        if self._is_open and not self._runs:
+            self._everything += programs.texts.followed(_read_by(unit, programs))
 
     def judge(self) -> List[Result]:
         """Return what the command may start or replace; what surely starts something else is returned alone."""
@@ -81,6 +84,7 @@ class OtherCommand:
                 self._other_root(daemons),
                 () if replaced else changes.judge(subject, everything, path, self._programs, self._component),
                 self._hidden(),
+                self._opened(),
                 self._mentioned(daemons, replaced),
             )
         )
@@ -145,6 +149,10 @@ class OtherCommand:
         if hidden:
             yield self._unknown("wrapped", "starts the value of {}".format(", ".join(hidden[:4])))
 
+    def _opened(self) -> Iterator[Result]:
+        if self._is_open and not self._programs.is_live:
+            yield self._unknown("wrapped", "starts what {} leads to when it runs".format(self._command.program))
+
     def _mentioned(self, daemons: List[str], replaced: List[str]) -> Iterator[Result]:
         if daemons or replaced:
             verb = "mentions" if replaced else "starts"
@@ -174,7 +182,7 @@ def _assignments(unit: systemd.Unit) -> str:
     return "\n".join("{}={}".format(name, entry.value) for name, entry in sorted(unit.environment.items()))
 
 
-def _read_by(unit: systemd.Unit) -> str:
+def _read_by(unit: systemd.Unit, programs: Programs) -> str:
     """Return what a shell of the unit has beside its words: directory and standard input (systemd.exec(5))."""
     found = ["cd " + entry.value.lstrip("-") for entry in unit.values("WorkingDirectory")]
     found += [entry.value.replace("\\n", "\n") for entry in unit.values("StandardInputText")]
@@ -188,6 +196,8 @@ def _read_by(unit: systemd.Unit) -> str:
             value = _BYTE.sub(lambda match: chr(int(match.group(1), 16)), entry.value)
             first, _, second = value.partition(":")
             found += [". " + (first if key == "OpenFile" else second), second]
+            names = programs.node_files.names(second) if key == "LoadCredential" and second[:1] == "/" else ()
+            found += [". {}/{}".format(second, name) for name in names]
     for directory in re.split(
         "[:\\s]", unit.environment["PYTHONPATH"].value if "PYTHONPATH" in unit.environment else ""
     ):

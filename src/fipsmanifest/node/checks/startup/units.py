@@ -74,6 +74,7 @@ def check(units: Sequence[systemd.Unit], programs: Programs, required: Set[str])
             results += _judge_settings(unit, component, required, programs)
         elif unit.name.endswith(".mount"):
             results += _judge_mount(unit, programs)
+        results += _judge_passed(unit, programs)
         for command in unit.commands:
             found, daemon = _judge_command(unit, command, component, programs)
             results += found
@@ -283,6 +284,16 @@ def _judge_mount(unit: systemd.Unit, programs: Programs) -> Iterator[Result]:
     )
     for entry in unit.values("Where"):
         yield from judge_mount(programs, unit.shown, entry.path, what, entry.value, kind, options)
+
+
+def _judge_passed(unit: systemd.Unit, programs: Programs) -> Iterator[Result]:
+    """Judge a program that a socket's unit opens for the service, which may start it by its descriptor."""
+    for entry in unit.values("ListenSpecial"):
+        for one in programs.builds_in(entry.value):
+            advice = INSTEAD.format(visible(entry.path))
+            yield result(
+                unit.shown, FAIL, "no program", one.shown, "other-build", entry.path, advice, component=one.component
+            )
 
 
 def _not_started(results: Sequence[Result], programs: Programs, required: Set[str]) -> Iterator[Result]:
