@@ -46,7 +46,7 @@ class NodeFiles:
         return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), self._node.root))
 
     def is_kernels(self, path: str) -> bool:
-        """Return whether a path is in a file system of the kernel, as a process's open files are, or a link leads there.
+        """Return whether a path leads into a file system of the kernel, as to a process's open files (proc(5)).
 
         At rest there is nothing of it.
         """
