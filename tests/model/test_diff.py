@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from fipsmanifest.model.diff import compare, describe_additions, describe_conflicts
+from fipsmanifest.model.diff import compare, describe_additions, describe_conflicts, describe_hidden
 from tests.support.releases import document
 
 
@@ -115,3 +116,70 @@ def test_a_module_that_is_in_process_is_shown_as_such_until_it_has_a_certificate
     before = document(modules={"m": {**module, "validation": "in-process"}})
     (shown,) = (item for item in compare(before, document(modules={"m": module})) if item.subject == "module m")
     assert (shown.before, shown.after) == (f"{'ab' * 32} (in process, no certificate)", "ab" * 32)
+
+
+def whole() -> dict[str, Any]:
+    """Return a manifest with something in each section."""
+    program = document()["files"][0]
+    platform = {
+        "architecture": "x86_64",
+        **dict.fromkeys(("manifest", "config"), f"sha256:{'ab' * 32}"),
+        **{key: [f"sha256:{'cd' * 32}"] for key in ("layers", "diff_ids")},
+        "files": [{**program, "path": "/etcd"}],
+    }
+    link = {"path": "/usr/bin/k", "type": "symlink", "role": "program", "mode": "0777", "target": "kubelet"}
+    image = {"reference": "example.com/etcd:3", "component": "etcd", "index": "sha256:1", "platforms": [platform]}
+    return document(files=[program, link], images=[image])
+
+
+def changed_everywhere(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Return the place of each value in a document with the document in which that value is another."""
+    if not isinstance(value, dict | list):
+        yield at, not value if isinstance(value, bool) else f"other {value}" if isinstance(value, str) else value + 1
+        return
+    for key, inner in list(value.items()) if isinstance(value, dict) else list(enumerate(value)):
+        for place, other in changed_everywhere(inner, (*at, key)):
+            copy: Any = {**value} if isinstance(value, dict) else [*value]
+            copy[key] = other
+            yield place, copy
+
+
+CHANGES = [(at, new) for at, new in changed_everywhere(whole()) if "evidence" not in at]
+
+
+@pytest.mark.parametrize(("at", "new"), CHANGES, ids=[".".join(map(str, at)) for at, _ in CHANGES])
+def test_every_value_that_changes_is_shown(at: tuple[Any, ...], new: dict[str, Any]) -> None:
+    assert any(item.is_shown and item.section == at[0] for item in compare(whole(), new))
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        ({"role": "doc"}, ("role=program", "role=doc")),
+        ({"crypto": {"verdict": "plain"}}, ("crypto.module=boringcrypto", "crypto.verdict=plain")),
+    ],
+)
+def test_other_bytes_hide_no_other_change_of_a_file(change: dict[str, Any], detail: tuple[str, str]) -> None:
+    other = {"sha256": "ab" * 32, "size": 1, **change}
+
+    (found,) = (item for item in compare(document(), with_file(**other)) if item.is_shown)
+
+    assert found.before is not None and detail[0] in found.before
+    assert found.after is not None and found.after.startswith(f"file 0755 {'ab' * 32}; ") and detail[1] in found.after
+    assert "size" not in found.after
+
+
+def test_what_looks_alike_is_shown_apart() -> None:
+    old, new = document(node={"a": "1", "b": "2"}), document(node={"a": "1, b=2"})
+
+    (found,) = (item for item in compare(old, new) if item.is_shown)
+    assert (found.before, found.after) == ('{"a": "1", "b": "2"}', '{"a": "1, b=2"}')
+
+
+def test_what_is_not_shown_is_named() -> None:
+    files = two_files()
+    other = [{**file, "crypto": {**file["crypto"], "evidence": {}}} for file in files]
+
+    assert describe_hidden(compare(document(files=files), document(files=files))) == []
+    assert describe_hidden(compare(document(files=files), document(files=files[::-1]))) == ["the order of files"]
+    assert describe_hidden(compare(document(files=files), document(files=other))) == ["evidence of 2 files"]

@@ -98,3 +98,14 @@ def test_a_difference_is_told_by_component(released: Site, tmp_path: Path) -> No
     ]
     assert before in told[0]["before"]
     assert "| kubelet | changed |" in released.run("diff", plain, changed, "--markdown").stdout
+
+
+def test_what_a_difference_does_not_show_is_named(released: Site, tmp_path: Path) -> None:
+    plain = released.directory / "work/v1.21.3/rhel8/manifest-rhel8.json"
+    document = json.loads(plain.read_text())
+    document["files"].reverse()
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(document))
+    assert released.run("diff", plain, changed).stdout == "No differences but the order of files.\n"
+    told = json.loads(released.run("diff", plain, changed, "--json").stdout)
+    assert (told["differences"], told["not_listed"]) == ([], ["the order of files"])

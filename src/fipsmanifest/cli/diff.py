@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..model.diff import compare
+from ..model.diff import compare, describe_hidden
 from ..trust.cleartext import unverified_body
 from ..trust.document import MAX_BYTES, read_manifest
 from . import options, output
@@ -34,14 +34,14 @@ def diff(
 
     Signatures are not verified; use 'fipsmanifest verify' for that.
     """
-    differences = [item for item in compare(_document(a), _document(b)) if item.is_shown]
+    every = compare(_document(a), _document(b))
+    differences, hidden = [item for item in every if item.is_shown], describe_hidden(every)
     if json:
-        output.write_json(
-            {"schema": "fipsmanifest/diff/v1", "differences": [difference.to_json() for difference in differences]}
-        )
+        listed = [difference.to_json() for difference in differences]
+        output.write_json({"schema": "fipsmanifest/diff/v1", "differences": listed, "not_listed": hidden})
         return
     if not differences:
-        output.write("No differences.")
+        output.write(f"No differences but {', '.join(hidden)}." if hidden else "No differences.")
         return
     rows = [
         [item.component or "-", item.change, item.subject, _short(item.before), _short(item.after)]

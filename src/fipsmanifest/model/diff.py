@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -44,7 +45,7 @@ class Difference:
     def is_shown(self) -> bool:
         """Whether it belongs in a summary for people: ``before`` and ``after`` differ.
 
-        Otherwise something else of the entry differs, such as its evidence.
+        Otherwise only evidence differs, or the order of entries.
         """
         return self.before != self.after
 
@@ -55,6 +56,9 @@ class Difference:
 
 #: Sections that describe the same files in more detail.
 _ADDITIONS = frozenset({"modules", "tool"})
+_DIGESTS = ("sha256", "manifest")
+#: Keys whose values follow from the bytes that such a digest names.
+_OF_CONTENT = frozenset({"config", "diff_ids", "go", "layers", "sha256", "size"})
 
 _Key = tuple[str | None, str, int]
 
@@ -70,6 +74,8 @@ class _Entry:
     """What a summary shows of it; None if it is not shown."""
     value: Any
     """All of it."""
+    summarized: tuple[str, ...] = ()
+    """The keys that the summary shows."""
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
@@ -80,6 +86,12 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
         if before != after:
             found += _compare_section(section, before, after)
     return sorted(found, key=lambda item: (item.component or "", item.subject, item.change, item.section))
+
+
+def describe_hidden(differences: Iterable[Difference]) -> list[str]:
+    """Return what a summary does not show: ``evidence of 12 files``, ``the order of files``; empty if it shows all."""
+    hidden = [item for item in differences if not item.is_shown]
+    return [*describe_additions(hidden), *(f"the order of {section}" for section in describe_conflicts(hidden))]
 
 
 def describe_conflicts(differences: Iterable[Difference]) -> list[str]:
@@ -143,6 +155,8 @@ def _difference(section: str, old: _Entry | None, new: _Entry | None) -> Differe
     same = len(entries) == 2 and _without_evidence(entries[0].value) == _without_evidence(entries[1].value)
     effect = Effect.ADDITION if section in _ADDITIONS or same else Effect.CONFLICT
     before, after = old.summary if old else None, new.summary if new else None
+    if old is not None and new is not None:
+        before, after = _with_details(old, new)
     entry = entries[-1]
     return Difference(change, entry.component, entry.subject, before, after, section, entry.name, effect)
 
@@ -152,7 +166,44 @@ def _value(section: str, before: Any, after: Any) -> Difference:
     same = section in _ADDITIONS or _without_evidence(before) == _without_evidence(after)
     name = str(after.get("version")) if section == "tool" and isinstance(after, Mapping) else ""
     effect = Effect.ADDITION if same else Effect.CONFLICT
-    return Difference(change, None, section, _text(before), _text(after), section, name, effect)
+    texts = [_text(before), _text(after)]
+    if texts[0] == texts[1]:
+        texts = [json.dumps(value, sort_keys=True) for value in (before, after)]
+    return Difference(change, None, section, texts[0], texts[1], section, name, effect)
+
+
+def _with_details(old: _Entry, new: _Entry) -> tuple[str | None, str | None]:
+    """Return both summaries, each with its values of what else differs: ``role=program``.
+
+    Left out is evidence, and where a digest differs what follows from it.
+    """
+    before, after = (dict(_leaves(_without_evidence(entry.value))) for entry in (old, new))
+    changed = {at for at in before | after if before.get(at) != after.get(at)}
+    if old.summary != new.summary:
+        changed = {at for at in changed if at[:1] not in {(key,) for key in old.summarized + new.summarized}}
+    if any(before.get((key,)) != after.get((key,)) for key in _DIGESTS):
+        changed = {at for at in changed if _OF_CONTENT.isdisjoint(at)}
+
+    def text(entry: _Entry, leaves: Mapping[tuple[str, ...], str]) -> str | None:
+        details = [f"{'.'.join(at)}={leaves[at]}" for at in sorted(changed) if at in leaves]
+        return "; ".join([*([entry.summary] if entry.summary else []), *details]) or None
+
+    return text(old, before), text(new, after)
+
+
+def _leaves(value: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Return the values without parts in a value, as JSON unless they are text, by their place in it."""
+    parts: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        parts = dict(value)
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        for inner in value:
+            name = str(inner.get("path")) if isinstance(inner, Mapping) else str(inner)
+            parts[name if name not in parts else f"{name} {len(parts) + 1}"] = inner
+    if not parts:
+        yield at, value if isinstance(value, str) else json.dumps(value)
+    for key, inner in parts.items():
+        yield from _leaves(inner, (*at, key))
 
 
 def _without_evidence(value: Any) -> Any:
@@ -177,15 +228,17 @@ def _components(items: Any) -> Iterator[_Entry]:
     for item in _mappings(items):
         summary = f"{item.get('verdict')}, required: {item.get('requirement')}"
         name = str(item.get("name"))
-        yield _Entry(name, f"verdict ({item.get('architecture')})", name, summary, item)
+        subject = f"verdict ({item.get('architecture')})"
+        yield _Entry(name, subject, name, summary, item, ("verdict", "requirement"))
 
 
 def _files(items: Any) -> Iterator[_Entry]:
     for item in _mappings(items):
         name = str(item.get("path"))
         subject = name + (f" ({item['architecture']})" if "architecture" in item else "")
-        summary = " ".join(str(item[key]) for key in ("type", "mode", "sha256", "target") if key in item)
-        yield _Entry(item.get("component"), subject, name, summary, item)
+        summarized = ("type", "mode", "sha256", "target")
+        summary = " ".join(str(item[key]) for key in summarized if key in item)
+        yield _Entry(item.get("component"), subject, name, summary, item, summarized)
 
 
 def _images(items: Any) -> Iterator[_Entry]:
@@ -195,24 +248,26 @@ def _images(items: Any) -> Iterator[_Entry]:
         listed = isinstance(platforms, Sequence) and not isinstance(platforms, str)
         each = _mappings(platforms if listed else ())
         # Without the platforms, which are entries themselves, but with their order.
-        whole = {**item, "platforms": [platform.get("manifest") for platform in each] if listed else platforms}
+        whole = {**item, "platforms": [platform.get("architecture") for platform in each] if listed else platforms}
         yield _Entry(component, name, name, None, whole)
         for platform in each:
             subject = f"{name} ({platform.get('architecture')})"
-            yield _Entry(component, subject, name, str(platform.get("manifest")), platform)
+            yield _Entry(component, subject, name, str(platform.get("manifest")), platform, ("manifest",))
 
 
 def _modules(items: Any) -> Iterator[_Entry]:
     for name, item in items.items() if isinstance(items, Mapping) else ():
         digest = item.get("digest") if isinstance(item, Mapping) else item
         unfinished = isinstance(item, Mapping) and item.get("validation") == "in-process"
-        yield _Entry(None, f"module {name}", str(name), f"{digest} ({IN_PROCESS})" if unfinished else str(digest), item)
+        summary = f"{digest} ({IN_PROCESS})" if unfinished else str(digest)
+        summarized = ("digest", "validation") if unfinished else ("digest",)
+        yield _Entry(None, f"module {name}", str(name), summary, item, summarized)
 
 
 def _sources(items: Any) -> Iterator[_Entry]:
     for item in _mappings(items):
         name = str(item.get("name", item.get("address")))
-        yield _Entry(None, f"source {item.get('address')}", name, str(item.get("sha256")), item)
+        yield _Entry(None, f"source {item.get('address')}", name, str(item.get("sha256")), item, ("sha256",))
 
 
 #: The sections with entries; the others are compared as one value.
