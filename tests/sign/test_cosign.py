@@ -203,6 +203,8 @@ def edited(bundle: bytes, *path: str, value: Any) -> bytes:
     return json.dumps(document).encode()
 
 
+LOGGED = {"logIndex": "1", "canonicalizedBody": "e30="}
+
 BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda bundle: bundle[:0], "malformed"),
     "truncated": (lambda bundle: bundle[:-20], "malformed"),
@@ -254,6 +256,27 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "malformed",
     ),
     "a hint that is no text": (lambda b: edited(b, "verificationMaterial", "publicKey", "hint", value=[]), "malformed"),
+    "no whole character in the hint": (
+        lambda b: edited(b, "verificationMaterial", "publicKey", "hint", value="\ud800"),
+        "malformed",
+    ),
+    "no object in the log": (lambda b: edited(b, "verificationMaterial", "tlogEntries", value=[1]), "malformed"),
+    "no body of a log's entry": (
+        lambda b: edited(b, "verificationMaterial", "tlogEntries", value=[{"logIndex": "1"}]),
+        "malformed",
+    ),
+    "an unknown member of a log's entry": (
+        lambda b: edited(b, "verificationMaterial", "tlogEntries", value=[{**LOGGED, "foo": 1}]),
+        "malformed",
+    ),
+    "no object of timestamps": (
+        lambda b: edited(b, "verificationMaterial", "timestampVerificationData", value="x"),
+        "malformed",
+    ),
+    "an unknown member of timestamps": (
+        lambda b: edited(b, "verificationMaterial", "timestampVerificationData", value={"foo": 1}),
+        "malformed",
+    ),
     "entries that are no list": (lambda b: edited(b, "verificationMaterial", "tlogEntries", value={}), "malformed"),
 }
 
@@ -306,7 +329,7 @@ def test_a_bundle_by_another_key_is_refused(bundle: bytes, tmp_path: Path) -> No
 
 
 def test_what_only_cosign_verifies_is_said(bundle: bytes, key: cosign.SigningKey) -> None:
-    logged = edited(bundle, "verificationMaterial", "tlogEntries", value=[{"logIndex": "1"}, {"logIndex": "2"}])
+    logged = edited(bundle, "verificationMaterial", "tlogEntries", value=[LOGGED, {**LOGGED, "logIndex": "2"}])
 
     assert cosign.verify(logged, DIGEST, (key.public,)).warnings == (
         "The bundle has 2 entries of a transparency log, which are not verified here.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ MAX_BYTES = 64 * 1024
 """The most bytes of a bundle: ours have 400, one with the entry of a transparency log some 10,000."""
 
 _ALGORITHM = "SHA2_256"
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which is not text
 _MAX_SIGNATURE = 256  # bytes; a DER signature by a P-256 key has at most 72
 #: The members of each object. cosign refuses a bundle with others, and one with a certificate beside the key or an
 #: attestation beside the signature: of a protobuf message's "oneof", only one may be set.
@@ -33,6 +35,11 @@ _MEMBERS = {
     "messageSignature": ("messageDigest", "signature"),
     "publicKey": ("hint",),
     "messageDigest": ("algorithm", "digest"),
+    "tlogEntries": (
+        *("logIndex", "logId", "kindVersion", "integratedTime", "inclusionPromise", "inclusionProof"),
+        "canonicalizedBody",
+    ),
+    "timestampVerificationData": ("rfc3161Timestamps",),
 }
 
 
@@ -92,7 +99,7 @@ def read(data: bytes) -> Bundle:
     if not 0 < len(signature) <= _MAX_SIGNATURE:
         raise _malformed(f"its signature has {len(signature)} bytes")
     hint = _member(material, "publicKey").get("hint", "")
-    if not isinstance(hint, str):
+    if not isinstance(hint, str) or _SURROGATE.search(hint):
         raise _malformed("its hint is not text")
     return Bundle(signature, _digest(message), hint, _unchecked(material))
 
@@ -106,12 +113,17 @@ def _digest(message: dict[str, Any]) -> bytes:
 
 
 def _unchecked(material: dict[str, Any]) -> tuple[str, ...]:
+    """Return what is not verified here; of it, only what makes every bundle malformed for cosign is refused."""
     entries, found = material.get("tlogEntries", []), []
     if not isinstance(entries, list):
         raise _malformed("tlogEntries is not a list")
+    for entry in entries:
+        if not isinstance(entry, dict) or not _bytes(entry, "canonicalizedBody"):
+            raise _malformed("an entry of the transparency log has no canonicalizedBody")
+        _refuse_others(entry, "tlogEntries")
     if entries:
         found.append(f"{len(entries)} entries of a transparency log")
-    if material.get("timestampVerificationData"):
+    if material.get("timestampVerificationData") is not None and _member(material, "timestampVerificationData"):
         found.append("signed timestamps")
     return tuple(found)
 
