@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,27 +43,41 @@ CASES = [
 ]
 
 
-def sarif(text: str, directory: Path) -> dict[str, Any]:
-    """Return a log that Microsoft's validator accepts."""
-    path = directory / "log.sarif"
-    path.write_text(text, encoding="utf-8")
-    command = [
-        str(MULTITOOL),
-        "validate",
-        str(path),
-        "--output",
-        str(directory / "found.sarif"),
-        "--log",
-        "ForceOverwrite",
-    ]
+Sarif = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(name="sarif", scope="module")
+def _sarif(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sarif]:
+    """Read a log. Microsoft's validator, which takes a second to start, must accept all of them at the end."""
+    directory = tmp_path_factory.mktemp("sarif")
+    logs: dict[str, Path] = {}
+
+    def read(text: str) -> dict[str, Any]:
+        test = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2]
+        path = directory / f"{len(logs)}-{re.sub(r'[^a-z_]+', '-', test)}.sarif"
+        logs.setdefault(text, path).write_text(text, encoding="utf-8")
+        log: dict[str, Any] = json.loads(text)
+        return log
+
+    yield read
+    if logs:
+        _validate([*logs.values()], directory / "found")
+
+
+def _validate(logs: list[Path], output: Path) -> None:
+    command = [str(MULTITOOL), "validate", *map(str, logs), "--output", str(output), "--log", "ForceOverwrite"]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
-    found = json.loads((directory / "found.sarif").read_text(encoding="utf-8-sig"))
-    results = [result for run in found["runs"] for result in run["results"]]
+    found = json.loads(output.read_text(encoding="utf-8-sig"))
+    results = [
+        (Path(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]).name, result["ruleId"], result)
+        for run in found["runs"]
+        for result in run["results"]
+    ]
     # Advice that cannot be followed: there is no address to learn more from (SARIF2005), and no offset in a member of
     # an archive or in a setting of a node (SARIF2017).
-    assert [one for one in results if one["ruleId"] not in ("SARIF2005", "SARIF2017")] == []
-    log: dict[str, Any] = json.loads(text)
-    return log
+    assert [one for one in results if one[1] not in ("SARIF2005", "SARIF2017")] == []
+    # It says nothing of a file that it does not find; each log gets the first advice.
+    assert {name for name, rule, _ in results if rule == "SARIF2005"} == {log.name for log in logs}
 
 
 def cyclonedx(text: str, version: str = "1.6") -> dict[str, Any]:
@@ -129,10 +145,10 @@ def prometheus(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float
     return found
 
 
-def accepted(name: FormatName, text: str, directory: Path) -> Any:
-    """Return what the validator of a format reads; it raises if it does not accept it."""
+def accepted(name: FormatName, text: str, sarif: Sarif, directory: Path) -> Any:
+    """Return what the validator of a format reads; it raises if it does not accept it (of SARIF, at the end)."""
     if name == "sarif":
-        return sarif(text, directory)
+        return sarif(text)
     if name == "oscal":
         return oscal(text, directory)
     if name == "html":
@@ -143,8 +159,8 @@ def accepted(name: FormatName, text: str, directory: Path) -> Any:
 
 
 @pytest.mark.parametrize(("name", "what"), CASES)
-def test_the_validator_of_the_format_accepts_it(name: FormatName, what: str, tmp_path: Path) -> None:
-    assert accepted(name, export(name, DOCUMENTS[what]()), tmp_path) is not None
+def test_the_validator_of_the_format_accepts_it(name: FormatName, what: str, sarif: Sarif, tmp_path: Path) -> None:
+    assert accepted(name, export(name, DOCUMENTS[what]()), sarif, tmp_path) is not None
 
 
 def test_oscal_is_valid_by_nists_own_schema_too(tmp_path: Path) -> None:
@@ -173,7 +189,9 @@ def test_cyclonedx_of_version_1_7_differs_in_version_and_serial_number_alone(wha
 
 @pytest.mark.parametrize("what", ["manifest", "inspection", "node", "cluster"])
 @pytest.mark.parametrize("name", FORMATS)
-def test_hostile_text_is_escaped_by_the_rules_of_the_format(name: FormatName, what: str, tmp_path: Path) -> None:
+def test_hostile_text_is_escaped_by_the_rules_of_the_format(
+    name: FormatName, what: str, sarif: Sarif, tmp_path: Path
+) -> None:
     document = samples.hostile_documents()[what]
     if samples.source(document).kind not in FORMATS[name].takes:
         with pytest.raises(UsageError):
@@ -181,7 +199,7 @@ def test_hostile_text_is_escaped_by_the_rules_of_the_format(name: FormatName, wh
         return
     text = export(name, document)
 
-    assert accepted(name, text, tmp_path) is not None
+    assert accepted(name, text, sarif, tmp_path) is not None
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2028]", text)
     if name in ("html", "junit"):
         assert "<script" not in text
@@ -238,8 +256,8 @@ def test_an_inspection_that_did_not_see_everything_is_an_incomplete_bill_of_mate
     assert "compositions" not in cyclonedx(export("cyclonedx", samples.passed_inspection()))
 
 
-def test_sarif_has_a_result_for_what_is_not_proven_and_suppresses_what_an_exception_accepts(tmp_path: Path) -> None:
-    (run,) = sarif(export("sarif", samples.inspection()), tmp_path)["runs"]
+def test_sarif_has_a_result_for_what_is_not_proven_and_suppresses_what_an_exception_accepts(sarif: Sarif) -> None:
+    (run,) = sarif(export("sarif", samples.inspection()))["runs"]
     refused, accepted_one = run["results"]
 
     assert refused["level"] == "error"
@@ -253,18 +271,18 @@ def test_sarif_has_a_result_for_what_is_not_proven_and_suppresses_what_an_except
     assert refused["partialFingerprints"] != accepted_one["partialFingerprints"]
 
 
-def test_sarif_points_to_the_changed_module_within_the_program(tmp_path: Path) -> None:
+def test_sarif_points_to_the_changed_module_within_the_program(sarif: Sarif) -> None:
     changed = samples.program("dist/kubelet", "contradicted", "module-changed")
     changed["crypto"]["evidence"] |= {"offset": 16384, "length": 778896}
-    (run,) = sarif(export("sarif", samples.inspection(files=[changed])), tmp_path)["runs"]
+    (run,) = sarif(export("sarif", samples.inspection(files=[changed])))["runs"]
 
     region = run["results"][0]["locations"][0]["physicalLocation"]["region"]
     assert region == {"byteOffset": 16384, "byteLength": 778896}
 
 
-def test_sarif_without_results_is_a_success_only_if_something_was_proven(tmp_path: Path) -> None:
+def test_sarif_without_results_is_a_success_only_if_something_was_proven(sarif: Sarif) -> None:
     def successful(document: dict[str, Any]) -> bool:
-        (run,) = sarif(export("sarif", document), tmp_path)["runs"]
+        (run,) = sarif(export("sarif", document))["runs"]
         return bool(run["invocations"][0]["executionSuccessful"])
 
     unopened = [{"path": "disk.qcow2", "format": "qcow2", "reason": "not supported"}]
@@ -341,28 +359,28 @@ def test_oscal_finds_a_cluster_satisfied_only_if_every_node_is_valid(tmp_path: P
     ],
 )
 def test_a_node_report_that_contradicts_itself_is_shown_as_valid_nowhere(
-    verdict: str, statuses: tuple[str, ...], tmp_path: Path
+    verdict: str, statuses: tuple[str, ...], sarif: Sarif, tmp_path: Path
 ) -> None:
     counts = {"pass": 0, "fail": 0, "unknown": 0, "not-applicable": 0}
     checks = [one for one in samples.node()["checks"] if one["status"] in statuses]
     document = samples.node(summary=counts, verdict=verdict, checks=checks)
 
-    _is_shown_as_valid_nowhere(document, tmp_path)
+    _is_shown_as_valid_nowhere(document, sarif)
     if document["checks"]:
         (result,) = oscal(export("oscal", document), tmp_path).results
         of_kubelet = [one for one in result.findings if one.target.target_id == "si-7_obj"]
         assert [one.target.status.state.value for one in of_kubelet] == ["not-satisfied"]
 
 
-def test_a_node_report_with_a_component_that_fails_is_shown_as_valid_nowhere(tmp_path: Path) -> None:
-    _is_shown_as_valid_nowhere(samples.valid_node(components=samples.node()["components"]), tmp_path)
+def test_a_node_report_with_a_component_that_fails_is_shown_as_valid_nowhere(sarif: Sarif) -> None:
+    _is_shown_as_valid_nowhere(samples.valid_node(components=samples.node()["components"]), sarif)
 
 
-def _is_shown_as_valid_nowhere(document: dict[str, Any], tmp_path: Path) -> None:
+def _is_shown_as_valid_nowhere(document: dict[str, Any], sarif: Sarif) -> None:
     assert re.search(r'classname="verdict" name="node">\s*<(?:failure|error)', export("junit", document))
     assert 'class="badge good"' not in export("html", document)
     assert prometheus(export("prometheus", document))["fipsmanifest_node_verdict", (("verdict", "valid"),)] == 0
-    (run,) = sarif(export("sarif", document), tmp_path)["runs"]
+    (run,) = sarif(export("sarif", document))["runs"]
     assert not run["invocations"][0]["executionSuccessful"]
 
 
@@ -523,10 +541,10 @@ def test_junit_has_a_case_for_each_check_and_for_the_verdict() -> None:
 
 
 @pytest.mark.parametrize("verdict", ["invalid", "incomplete"])
-def test_a_verdict_without_a_result_behind_it_is_no_pass_in_any_format(verdict: str, tmp_path: Path) -> None:
+def test_a_verdict_without_a_result_behind_it_is_no_pass_in_any_format(verdict: str, sarif: Sarif) -> None:
     document = samples.valid_node(verdict=verdict)
 
-    (run,) = sarif(export("sarif", document), tmp_path)["runs"]
+    (run,) = sarif(export("sarif", document))["runs"]
     assert not run["invocations"][0]["executionSuccessful"]
     (result,) = json.loads(export("oscal", document))["assessment-results"]["results"]
     assert {one["target"]["status"]["state"] for one in result["findings"]} == {"not-satisfied"}
@@ -542,14 +560,14 @@ def test_junit_of_an_inspection_fails_where_the_gate_does() -> None:
     assert set(junit(export("junit", samples.passed_inspection())).values()) == {"pass"}
 
 
-def test_a_proven_program_that_the_gate_refuses_passes_in_no_format(tmp_path: Path) -> None:
+def test_a_proven_program_that_the_gate_refuses_passes_in_no_format(sarif: Sarif) -> None:
     # Its module is proven, and is none that the gate accepts.
     refusal = {"code": 5, "message": "dist/kubelet has another module.", "path": "dist/kubelet", "container": None}
     document = samples.passed_inspection() | {"errors": [{**refusal, "advice": "", "verdict": "proven"}]}
     document["gate"] |= {"passed": False}
 
     assert junit(export("junit", document))["program: dist/kubelet"] == "failure"
-    (run,) = sarif(export("sarif", document), tmp_path)["runs"]
+    (run,) = sarif(export("sarif", document))["runs"]
     assert run["results"][0]["message"]["text"] == "dist/kubelet has another module."
     assert run["results"][0]["level"] == "error"
     assert '<p class="badge bad">not passed</p>' in export("html", document)
