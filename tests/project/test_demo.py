@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from examples.demo import discard_another_tool
 
 TOP = Path(__file__).parents[2]
 
@@ -102,13 +104,38 @@ def test_run_again_it_reuses_what_is_there_and_ends_the_same(directory: Path) ->
     assert "0 packages were downloaded" in run.stdout
 
 
+def test_what_was_published_with_the_tool_of_another_commit_is_removed(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "demo"
+    shutil.copytree(directory, copy, ignore=lambda _, names: {*names} & {"cache", "download", "gnupg", "upstream"})
+    discard_another_tool(copy, copy / "keys")
+    assert contents(copy / "bucket") == contents(directory / "bucket")
+
+    _change_tool(copy)
+    discard_another_tool(copy, copy / "keys")
+
+    assert "starting again" in capsys.readouterr().out
+    assert [name for name in ("bucket", "work", "state") if (copy / name).exists()] == []
+    assert contents(copy / "keys") == contents(directory / "keys")
+    assert sorted(path.name for path in copy.glob("lock*")) == ["lock-native.json", "lock.json"]
+
+
+# A whole third run. The test before shows with what it begins, and that of a first run how it goes on.
+@pytest.mark.nightly
 def test_run_again_from_another_commit_it_begins_a_bucket_of_its_own(directory: Path) -> None:
-    (tool,) = (directory / "bucket" / "tool").glob("[0-9]*/dkp-fips-tool")
-    ours = tool.read_bytes()
-    tool.write_bytes(ours + b"# of another commit\n")
+    tool, ours = _change_tool(directory)
 
     run = demo(directory)
 
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert "starting again" in run.stdout
     assert tool.read_bytes() == ours
+
+
+def _change_tool(directory: Path) -> tuple[Path, bytes]:
+    """Publish the tool of another commit; return where it is, and this commit's."""
+    (tool,) = (directory / "bucket" / "tool").glob("[0-9]*/dkp-fips-tool")
+    ours = tool.read_bytes()
+    tool.write_bytes(ours + b"# of another commit\n")
+    return tool, ours
