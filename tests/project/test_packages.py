@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from email.message import Message
@@ -163,7 +164,10 @@ def test_the_action_is_a_gate_with_reports(tmp_path: Path) -> None:
     assert not (tmp_path / "hacked").exists()
 
 
-def test_the_steps_of_the_action_install_and_run_it_in_another_repository(tmp_path: Path) -> None:
+# Each night from nothing. Otherwise pip finds what is pinned among the packages of the tests: the steps of the
+# Containerfile install it all, too.
+@pytest.mark.parametrize("there", [pytest.param("nothing", marks=pytest.mark.nightly), "what is pinned"])
+def test_the_steps_of_the_action_install_and_run_it_in_another_repository(there: str, tmp_path: Path) -> None:
     # What a runner has of the action is what is committed, and it is in no way in the job's own directory.
     action, runner, repository = tmp_path / "action", tmp_path / "runner", tmp_path / "repository"
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True, check=True).stdout
@@ -177,6 +181,8 @@ def test_the_steps_of_the_action_install_and_run_it_in_another_repository(tmp_pa
     known = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "RUNNER_TEMP": str(runner)}
     known |= {"GITHUB_OUTPUT": str(output), "PIP_NO_COMPILE": "1"}
     known |= {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    if there == "what is pinned":
+        known["PYTHONPATH"] = sysconfig.get_path("purelib")
 
     for step in yaml.safe_load(ACTION.read_text())["runs"]["steps"]:
         assert step["shell"] == "bash"
@@ -190,6 +196,8 @@ def test_the_steps_of_the_action_install_and_run_it_in_another_repository(tmp_pa
 
     assert output.read_text() == "exit-code=0\n"
     assert (repository / "reports/gate.sarif").exists()
+    (installed,) = (runner / "fipsmanifest").glob("lib/python*/site-packages/fipsmanifest")
+    assert (installed / "cli/main.py").exists()
     assert (runner / "fipsmanifest/bin/fipsmanifest").exists()
 
 
