@@ -224,7 +224,7 @@ def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: P
     assert json.loads(both.stdout)["files"] == json.loads(document)["files"]
 
 
-@pytest.mark.parametrize("mistake", [("missing",), ("--exceptions", "missing.toml")])
+@pytest.mark.parametrize("mistake", [("missing",), ("--exceptions", "missing.toml"), ("",), ("--callers",)])
 def test_a_gate_that_ends_without_a_decision_leaves_no_report_of_an_earlier_one(
     mistake: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -281,6 +281,18 @@ def test_nodes_that_cannot_be_listed_in_the_end_leave_no_cluster_valid(world: Wo
     assert "fipsmanifest_cluster_valid 0" in document.to_metrics(report)
 
 
+def test_a_selector_that_no_node_has_is_a_pass_nowhere(world: World) -> None:
+    create_nodes(world.api, [node("one")])
+
+    report = run(world, selector="no=node")
+
+    assert document.exit_code(report) == 4
+    assert 'tests="1" failures="0" errors="1"' in document.to_junit(report)
+    assert 'type="no-nodes" message="No node was checked."' in document.to_junit(report)
+    assert document.to_open_report(report, "x")["summary"]["error"] == 1
+    assert "fipsmanifest_cluster_valid 0" in document.to_metrics(report)
+
+
 def test_a_namespace_of_others_is_not_used(world: World) -> None:
     create_nodes(world.api, [node("one")])
 

@@ -64,7 +64,16 @@ def test_an_audit_that_could_not_be_made_leaves_no_junit_file_of_an_earlier_one(
     publish(wanted_release(release_key), open_bucket(str(bucket)), release_key.consumer)
     audit(release_key, bucket, tmp_path)
 
-    nobody = ("s3://bucket", "--endpoint-url", "http://127.0.0.1:9")
-    command.run("audit", *nobody, "--keys", release_key.trust, "--junit", tmp_path / "audit.xml", code=4)
+    written = ("--junit", tmp_path / "audit.xml")
+    before = (tmp_path / "audit.xml").read_bytes()
 
-    assert not (tmp_path / "audit.xml").exists()
+    nobody = ("s3://bucket", "--endpoint-url", "http://127.0.0.1:9")
+    for words, code in (
+        ((*nobody, "--keys", release_key.trust), 4),
+        ((bucket, "--keys", tmp_path), 3),
+        ((tmp_path / "missing", "--keys", release_key.trust), 2),
+    ):
+        (tmp_path / "audit.xml").write_bytes(before)
+        command.run("audit", *words, *written, code=code)
+
+        assert not (tmp_path / "audit.xml").exists()

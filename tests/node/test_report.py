@@ -13,7 +13,7 @@ import pytest
 from fipsmanifest.node import host, provenance, report
 from fipsmanifest.node.checks import files
 from fipsmanifest.node.report import Report
-from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
+from fipsmanifest.node.result import FAIL, INCOMPLETE, NOT_APPLICABLE, PASS, UNKNOWN, VALID, Listed, Node, Result
 from tests.support import roots, schemas
 
 HOST = {"name": "node-1", "root": "/", "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
@@ -66,7 +66,7 @@ def test_a_report_stays_small_keeps_its_failures_and_says_what_it_left_out() -> 
 def test_whatever_a_node_calls_its_things_xml_and_text_stay_whole(status: str) -> None:
     one = Result("files", NASTY, status, NASTY, NASTY, {"code": NASTY}, NASTY)
 
-    suite = ElementTree.fromstring(report.to_junit(made(one)))  # noqa: S314 - our own
+    suite = ElementTree.fromstring(report.to_junit(made(one, verdict=VALID)))  # noqa: S314 - our own
 
     case = suite[0]
     assert str(case.get("name")).startswith('\\x1b[31m<b a="1">\'&amp;\\x00\\u202e\\ud800]]>&&&')
@@ -123,6 +123,17 @@ def test_junit_counts_what_it_shows() -> None:
     }
     assert [case[0].tag for case in suite if len(case)] == ["failure", "error", "skipped"]
     assert all(case[0].get("type") for case in suite if len(case) and case[0].tag != "skipped")
+
+
+@pytest.mark.parametrize(("verdict", "errors"), [(VALID, []), (INCOMPLETE, [("node", INCOMPLETE)])])
+def test_junit_says_that_a_node_of_which_nothing_passed_is_no_pass(verdict: str, errors: list[Any]) -> None:
+    results = (Result("signature", "m.asc", PASS), Result("services", "services", NOT_APPLICABLE))
+
+    suite = ElementTree.fromstring(report.to_junit(made(*results, verdict=verdict)))  # noqa: S314 - our own
+
+    assert [(case.get("name"), case[0].get("type")) for case in suite if case.find("error") is not None] == errors
+    assert (suite.get("tests"), suite.get("errors")) == (str(2 + len(errors)), str(len(errors)))
+    assert suite.find("system-out") is None
 
 
 def test_junit_stays_small_where_everything_must_be_escaped() -> None:

@@ -461,6 +461,17 @@ class TestAction:
         done = self.run(tmp_path, {"PATH": os.environ["PATH"]}, keys="keys", stage="generate", signing_key="secret")
         assert (done.returncode, "leave 'signing-key' out" in done.stderr) == (2, True)
 
+    def test_a_gate_without_paths_leaves_no_report_of_an_earlier_one(self, tmp_path: Path) -> None:
+        (tmp_path / "r").mkdir()
+        files = [tmp_path / "r" / name for name in ("gate.html", "gate.xml", "gate.sarif")]
+        for file in files:
+            file.write_text("passed")
+
+        done = self.run(tmp_path, {"PATH": os.environ["PATH"]}, command="gate", paths="\n", reports=str(tmp_path / "r"))
+
+        assert (done.returncode, "names nothing" in done.stderr) == (2, True)
+        assert not any(file.exists() for file in files)
+
     def test_only_ci_sees_the_key(self, tmp_path: Path) -> None:
         program = tmp_path / "runner/fipsmanifest/bin/fipsmanifest"
         program.parent.mkdir(parents=True)

@@ -64,6 +64,8 @@ def audit(
     The exit code is 3 if a published object must not be trusted, and 1 for any other finding. An object that a revoked
     key signed, and that a valid serial or version has replaced, is a note only.
     """
+    # The metrics have the time of their audit, so that an old one is known.
+    durable.discard(junit)
     if "://" not in bucket and not Path(bucket).is_dir():
         raise UsageError(f"{bucket} is not a directory.", "Name the bucket that was published to.")
     if summary is not None:
@@ -71,8 +73,6 @@ def audit(
     opened = open_bucket(bucket, endpoint_url=endpoint_url)
     trust = load_trust(str(keys))
     consumer = Consumer.trusting(trust, public_keys(keys))
-    # The metrics have the time of their audit, so that an old one is known.
-    durable.discard(junit)
     with progressbars.progress(options.session_of(ctx)) as progress:
         done = auditing.audit(opened, consumer, progress, patience=wait)
     # A key has an entry for each of its roles.

@@ -141,11 +141,11 @@ def inspect(
     With --require proven this is a gate: the exit code is 5 if a program does not pass, if an archive was not opened
     and no exception names it, or if no program is proven.
     """
-    _refuse_ignored(ctx, paths, require=require, json=json)
-    _refuse_empty(paths, forbid or ())
     files: dict[FormatName, Path | None] = {"html": html, "junit": junit, "sarif": sarif}
     for file in files.values():
         durable.discard(file)
+    _refuse_ignored(ctx, paths, require=require, json=json)
+    _refuse_empty(paths, forbid or ())
     # The exceptions are read first, so that a mistake in them is reported before anything is inspected.
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
     table = certificates.load(modules, references)

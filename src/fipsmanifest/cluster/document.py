@@ -22,8 +22,8 @@ MAX_RESULTS = 500
 #: Node names beside a finding; each node names its findings as well.
 MAX_EXAMPLES = 20
 
-#: Type of the error that nodes may be missing.
-_UNLISTED = "unlisted"
+#: Types of the error that nodes may be missing.
+_UNLISTED, _NO_NODES = "unlisted", "no-nodes"
 _OPEN_REPORTS = "openreports.io/v1alpha1"
 
 
@@ -173,13 +173,21 @@ def _shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
+def _missing(found: Aggregate) -> tuple[str, str] | None:
+    """Return the type and the message of the error that nodes may be missing; None if there is none."""
+    if found.unlisted:
+        return _UNLISTED, f"Nodes may be missing: {found.unlisted}"
+    return None if found.nodes else (_NO_NODES, "No node was checked.")
+
+
 def to_junit(report: ClusterReport) -> str:
     """Return a JUnit test suite with one case a node: failures as failures, nodes without a verdict as errors."""
     found = report.aggregate
     counts = found.counts()
+    missing = _missing(found)
     failed = counts["invalid"] + counts["untrusted"]
-    errors = counts["incomplete"] + counts[UNKNOWN] + bool(found.unlisted)
-    tests = len(found.nodes) + bool(found.unlisted)
+    errors = counts["incomplete"] + counts[UNKNOWN] + (missing is not None)
+    tests = len(found.nodes) + (missing is not None)
     lines = ['<?xml version="1.0" encoding="UTF-8"?>']
     lines.append(
         f'<testsuite name="fipsmanifest check cluster" tests="{tests}" failures="{failed}" '
@@ -197,9 +205,10 @@ def to_junit(report: ClusterReport) -> str:
         message = "; ".join(told) or f"{answer.reason}: {answer.detail or ADVICE.get(answer.reason, '')}"
         kind = quoteattr(answer.reason or answer.verdict)
         lines.append(f"{case}>\n    <{element} type={kind} message={quoteattr(message[:2000])}/>\n  </testcase>")
-    if found.unlisted:
-        lines.append(f'  <testcase classname="cluster" name="nodes">\n    <error type={quoteattr(_UNLISTED)} ')
-        lines[-1] += f"message={quoteattr(found.unlisted)}/>\n  </testcase>"
+    if missing is not None:
+        kind, message = map(quoteattr, missing)
+        lines.append(f'  <testcase classname="cluster" name="nodes">\n    <error type={kind} ')
+        lines[-1] += f"message={message}/>\n  </testcase>"
     return "\n".join([*lines, "</testsuite>", ""])
 
 
@@ -265,7 +274,7 @@ def to_config_map(report: ClusterReport, name: str, namespace: str) -> dict[str,
 def to_open_report(report: ClusterReport, name: str) -> dict[str, Any]:
     """Return a ClusterReport (openreports.io/v1alpha1): the counts, and the nodes that are not valid."""
     found = report.aggregate
-    counts = found.counts()
+    counts, missing = found.counts(), _missing(found)
     results: list[dict[str, Any]] = []
     for node in sorted(found.nodes):
         answer = found.nodes[node]
@@ -283,14 +292,15 @@ def to_open_report(report: ClusterReport, name: str) -> dict[str, Any]:
                 "resources": [{"apiVersion": "v1", "kind": "Node", "name": node}],
             }
         )
-    if found.unlisted:
+    if missing is not None:
+        kind, message = missing
         results.append(
             {
                 "source": "fipsmanifest",
                 "policy": "fips-node",
-                "rule": _UNLISTED,
+                "rule": kind,
                 "result": "error",
-                "message": f"Nodes may be missing: {found.unlisted}"[:500],
+                "message": message[:500],
             }
         )
     return {
@@ -302,7 +312,7 @@ def to_open_report(report: ClusterReport, name: str) -> dict[str, Any]:
         "summary": {
             "pass": counts[VALID],
             "fail": counts["invalid"] + counts["untrusted"],
-            "error": counts["incomplete"] + counts[UNKNOWN] + bool(found.unlisted),
+            "error": counts["incomplete"] + counts[UNKNOWN] + (missing is not None),
             "warn": 0,
             "skip": 0,
         },

@@ -245,11 +245,16 @@ def to_junit(report: Report) -> str:
             break
         shown.append(result)
         cases.append(case)
+    left_out = len(report.results) - len(shown)
     counts = summary(shown)
+    if report.verdict != VALID and not counts[FAIL] and not counts[UNKNOWN]:
+        # As where every check that was asked for does not apply: no case says that it is no pass.
+        shown.append(Result("verdict", "node", UNKNOWN, VALID, report.verdict, evidence={"code": report.verdict}))
+        cases.append(_case(shown[-1]))
+        counts = summary(shown)
     begin = '<testsuite name="dkp-fips-tool" tests="{}" failures="{}" errors="{}" skipped="{}">'.format(
         len(shown), counts[FAIL], counts[UNKNOWN], counts[NOT_APPLICABLE]
     )
-    left_out = len(report.results) - len(shown)
     note = ["  <system-out>{} more results had no room.</system-out>".format(left_out)] if left_out else []
     return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', begin] + cases + note + ["</testsuite>", ""])
 
