@@ -4,6 +4,7 @@ import contextlib
 import errno
 import itertools
 import os
+import posixpath
 import stat
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -114,6 +115,11 @@ def resolve(
             continue
         reached.append(part)
     return os.path.join(base, *reached)
+
+
+def path_of(root: str, place: bytes) -> str:
+    """Return the path that a place below ``root`` has on the node."""
+    return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), root))
 
 
 def leads_up(path: str) -> bool:

@@ -227,7 +227,7 @@ class Units:
         if tree.leads_up(named):
             with contextlib.suppress(OSError):
                 place = tree.resolve(self._root, named, follow_last=False)
-                return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), self._root))
+                return tree.path_of(self._root, place)
         return posixpath.normpath(named)
 
     def _load(self, name: str, names: List[str], path: str = "") -> Unit:

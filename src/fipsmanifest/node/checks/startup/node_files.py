@@ -43,7 +43,7 @@ class NodeFiles:
             place = tree.resolve(*self.locate(path))
         except OSError:
             return posixpath.normpath(path)
-        return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), self._node.root))
+        return tree.path_of(self._node.root, place)
 
     def is_kernels(self, path: str) -> bool:
         """Return whether a path leads into a file system of the kernel, as to a process's open files (proc(5)).

@@ -8,7 +8,7 @@ import re
 import stat
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ... import systemd, tree
+from ... import owners, systemd, tree
 from ...provenance import has_mode
 from ...result import Listed, Node, image_files, is_own_program
 from .. import builds, configuration_files, files
@@ -38,7 +38,7 @@ class Found(NamedTuple):
     """Whose program it is, where it is listed."""
     name: str = ""
     """The listed program's name."""
-    replaceable: files.Replaceable = files.Replaceable()
+    replaceable: owners.Replaceable = owners.Replaceable()
     """Who other than root may replace it, where it is at another path than the manifest lists."""
 
 
@@ -63,7 +63,7 @@ class Programs:
         self.node_files = NodeFiles(node, None, {}) if node_files is None else node_files
         self.texts = Texts(self.node_files)
         self._within: Dict[Mounts, Programs] = {}
-        self._accounts = files.accounts_of(node)
+        self._accounts = owners.accounts_of(node)
         self._packages = builds.Builds(manifests)
         self._builds: Dict[bytes, Optional[str]] = {}
         self._usual: Optional[FrozenSet[str]] = None
@@ -145,7 +145,7 @@ class Programs:
         if owner is None:
             return Found(OTHER, path)
         if elsewhere:
-            return Found(LISTED, path, *owner, files.find_replaceable(self._node, path, self._accounts))
+            return Found(LISTED, path, *owner, owners.find_replaceable(self._node, path, self._accounts))
         return Found(LISTED, path, *owner)  # the files check judges it
 
     def find_open(self, link: str) -> Found:
