@@ -72,6 +72,7 @@ GOOD_CERTIFICATES = [
     # `gpg --export-options export-minimal` keeps the newest binding alone.
     case("a binding made after the signature", lambda: [certified(P), bound(P, S, at=NOW - 60)]),
     case("the same subkey twice", lambda: [certified(P), bound(P, S), bound(P, S)]),
+    case("the same user id twice", lambda: [certified(P), certified(P), bound(P, S)]),
     case("an upstream key by SHA-1, with the exponent 17",
          lambda: [certified(P, digest=SHA1), bound(P, SMALL, digest=SHA1)], by=SMALL, role="upstream"),
     case("another's revocation behind it", lambda: [certified(P), bound(P, S), revoking(OTHER), revoking(OTHER, S)]),
@@ -87,13 +88,15 @@ GOOD_CERTIFICATES = [
 _REVOKED, _WEAK = "revoked by its own certificate", "no signature by SHA-256 or better"
 _BY_REVOKER = "a revoker that it names"
 _AHEAD = "more than a day ahead"
-_REPEATED = "a subkey twice"
+_REPEATED = "a subkey or user id twice"
 CERTIFICATES = [
     case("a subkey that has expired, and again renewed", lambda: [certified(P), *renewed()], _REPEATED),
     case("a renewed subkey, and again as it was", lambda: [certified(P), *reversed(renewed())], _REPEATED),
     case("a subkey, unbound and again bound", lambda: [certified(P), packet(14, S.body), bound(P, S)], _REPEATED),
     case("a subkey with more behind its numbers, and again as it is",
          lambda: [certified(P), packet(14, S.body + b"x"), bound(P, S)], _REPEATED),
+    case("a user id that says when the key expires, and again without",
+         lambda: [certified(P, at=BEFORE, until=8 * DAY + 60), certified(P), bound(P, S)], _REPEATED),
     case("an upstream's subkey that has expired, and again renewed",
          lambda: [certified(P), *renewed()], _REPEATED, role="upstream"),
     case("a revocation at the end of the file", lambda: [certified(P), bound(P, S), revoking(P)], _REVOKED),

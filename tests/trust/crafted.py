@@ -119,11 +119,18 @@ def signature(
     return head + rest + key.sign(b"\x00" + bytes.fromhex(info) + found)
 
 
-def certified(primary: Rsa, *, by: Rsa | None = None, **how: Any) -> bytes:
-    """Return the user id with the primary key's signature about it, or another's."""
+def certified(primary: Rsa, *, by: Rsa | None = None, until: int | None = None, **how: Any) -> bytes:
+    """Return the user id with the primary key's signature about it, or another's.
+
+    The primary key expires ``until`` seconds after it was made.
+    """
     named = b"\xb4" + len(USER_ID).to_bytes(4, "big") + USER_ID
-    flags = subpacket(27, b"\x01")
+    flags = subpacket(27, b"\x01") + _expiry(until)
     return packet(13, USER_ID) + packet(2, signature(by or primary, 0x13, primary.hashed + named, hashed=flags, **how))
+
+
+def _expiry(until: int | None) -> bytes:
+    return b"" if until is None else subpacket(9, until.to_bytes(4, "big"))
 
 
 def pictured(primary: Rsa, **how: Any) -> bytes:
@@ -142,7 +149,7 @@ def bound(
     """
     both = primary.hashed + subkey.hashed
     agreed = subpacket(32, signature(subkey, 0x19, both, **({"at": how.get("at", NOW - DAY)} | (consent or {}))))
-    flags = subpacket(27, b"\x02") + (b"" if until is None else subpacket(9, until.to_bytes(4, "big")))
+    flags = subpacket(27, b"\x02") + _expiry(until)
     return packet(14, subkey.body) + packet(2, signature(primary, 0x18, both, hashed=flags, unhashed=agreed, **how))
 
 

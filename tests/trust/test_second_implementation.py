@@ -124,7 +124,8 @@ REFUSED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
         "a revocation by a designated revoker",
         "a revocation by a designated revoker, behind the user id",
     ],
-    "Step 3: of a subkey that is there twice, gpgv uses the first signatures only; Sequoia merges them.": [
+    "Step 3: gpgv reads the signatures of a subkey or user id that is there twice apart; Sequoia merges them.": [
+        "a user id that says when the key expires, and again without",
         "a subkey that has expired, and again renewed",
         "a renewed subkey, and again as it was",
         "a subkey, unbound and again bound",

@@ -201,7 +201,7 @@ def read_certificates(data: bytes) -> List[Certificate]:
     if not groups:
         raise malformed("it has no public key")
     for group in groups:
-        _check_subkeys_once(group)
+        _check_parts_once(group)
     usable = [one for one in _merged(groups) if one[0].body[:1] == _VERSION_4]
     if not usable:
         raise malformed("it has no key of version 4")
@@ -217,24 +217,25 @@ def _merged(groups: List[List[_Packet]]) -> List[List[_Packet]]:
     return [[packet for group in of.values() for packet in group] for of in copies.values()]
 
 
-def _check_subkeys_once(group: List[_Packet]) -> None:
-    """Raise `NotTrusted` for a copy of a certificate that has a subkey twice, with different signatures.
+def _check_parts_once(group: List[_Packet]) -> None:
+    """Raise `NotTrusted` for a copy of a certificate that has a subkey or user id twice, with different signatures.
 
-    gpgv and GnuPG 2.2 use the first ones only, others all: one says that a key has expired, and another has renewed it.
+    Of a subkey gpgv and GnuPG 2.2 use the first ones only, and of user ids the newest of each; others use all. To one
+    reader a key has expired, and to another it was renewed.
     """
-    found: Dict[Tuple[bytes, Tuple[int, int]], List[List[bytes]]] = {}
+    found: Dict[Tuple[int, bytes, Tuple[int, int]], List[List[bytes]]] = {}
     last: List[bytes] = []
     for packet in group:
         if packet.tag == _SIGNATURE:
             last.append(packet.body)
-        elif packet.tag not in _IGNORED and packet.tag != _TRUST:
-            last = []
-            if packet.tag == _PUBLIC_SUBKEY:
-                # gpgv identifies a key by its numbers: it reads them however long they claim to be, and nothing after.
-                numbers = read_rsa(packet.body) if packet.body[5:6] and packet.body[5] in RSA_ANY else (0, 0)
-                found.setdefault((packet.body[:6] if any(numbers) else packet.body, numbers), []).append(last)
+        elif packet.tag in (_PUBLIC_SUBKEY, _USER_ID, _USER_ATTRIBUTE):
+            body, numbers, last = packet.body, (0, 0), []
+            # gpgv identifies a key by its numbers: it reads them however long they claim to be, and nothing after.
+            if packet.tag == _PUBLIC_SUBKEY and len(body) > 6 and body[5] in RSA_ANY:
+                numbers = read_rsa(body)
+            found.setdefault((packet.tag, body[:6] if any(numbers) else body, numbers), []).append(last)
     if any(signatures != copies[0] for copies in found.values() for signatures in copies):
-        raise malformed("a certificate has a subkey twice, with different signatures")
+        raise malformed("a certificate has a subkey or user id twice, with different signatures")
 
 
 def _signature_type(packet: _Packet) -> int:
