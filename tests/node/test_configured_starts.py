@@ -12,6 +12,7 @@ import pytest
 
 from fipsmanifest.node.checks import startup
 from fipsmanifest.node.result import Listed, Node
+from tests.node.test_fips_mode import image
 from tests.node.test_hidden_starts import GRUB, TEMPORARY, all_of, copy, file, service
 from tests.node.test_starters import Change, codes, link, script, tree_with_another_build
 from tests.node.test_startup import Tree
@@ -172,6 +173,21 @@ DOUBTS: dict[str, tuple[str, Change]] = {
     "an init of a bootable container": (
         "kernel-command-line",
         file("/usr/lib/bootc/kargs.d/x.toml", 'kargs = ["init=/opt/x"]\n'),
+    ),
+    "an init of variables of a menu": (
+        "kernel-command-line",
+        file("/boot/grub2/grub.cfg", "set i=ini\nlinux /vmlinuz fips=1 ${i}t=/opt/x\n"),
+    ),
+    "an init in hexadecimal": (
+        "kernel-command-line",
+        file("/boot/grub2/grub.cfg", "linux /vmlinuz fips=1 'in\\x69t=/opt/x'\n"),
+    ),
+    "an init of a unified kernel image": (
+        "kernel-command-line",
+        all_of(
+            file("/efi/EFI/Linux/a.efi", ""),
+            lambda t: t.place("/efi/EFI/Linux/a.efi").write_bytes(image("fips=1 init=/opt/x")),
+        ),
     ),
     "a generator of this start": ("generator", copy("/run/systemd/system-generators/x")),
     "a temporary file's path with an escape": replaced('L+ "/usr/bin/\\x6bubelet" - - - - /opt/x'),

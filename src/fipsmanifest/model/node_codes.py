@@ -89,6 +89,7 @@ NODE_CODES = {
     "wrapped": "A listed program is started by another one, which may change what it does.",
     # Services and the node
     "architecture": "The node has another processor architecture than the manifest is for.",
+    "boot-menu": "The boot loader has a menu or image whose kernel command line is not known.",
     "cleartext": "Another port of a component does not speak TLS; nothing is required of it.",
     "deadline": "The check's time ran out before this was done.",
     "hidden": "It cannot be determined which process listens.",

@@ -8,12 +8,12 @@ import errno
 import os
 import posixpath
 import re
-from typing import Iterator, List, NamedTuple, Optional, Sequence
+from typing import AbstractSet, Dict, Iterator, List, NamedTuple, Optional, Pattern, Sequence, Tuple
 
 from ...trust.text import visible
 from .. import provenance, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
-from . import grub, procfs
+from . import boot_entries, grub, procfs
 from .platform import os_release
 
 ID = "fips-mode"
@@ -27,9 +27,6 @@ _MARK = "/etc/system-fips"
 _DRACUT = "/usr/lib/dracut/modules.d"
 _PRELINK = "/etc/sysconfig/prelink"
 _PROVIDERS = ("/usr/lib64/ossl-modules/fips.so", "/usr/lib/ossl-modules/fips.so")
-_ENTRIES = "/boot/loader/entries"
-# Of systemd-boot, which reads no menu (Boot Loader Specification).
-_OTHER_ENTRIES = ("/boot/efi/loader/entries", "/efi/loader/entries")
 _LOADERS = (grub.DIRECTORY, grub.VENDORS + "/*")
 _ENVIRONMENT_BLOCKS = tuple(posixpath.join(directory, grub.BLOCK) for directory in _LOADERS)
 _MENUS = tuple(posixpath.join(directory, name) for name in grub.MENUS for directory in _LOADERS)
@@ -40,15 +37,15 @@ _MAX_MENU = 1024 * 1024
 _COVERED = "mounted-over"
 _ADVICE = "Put the node into FIPS mode as its vendor says, and start it again."
 _BOOT = "Give the kernel fips=1 at every start: grubby --update-kernel=ALL --args=fips=1"
-# What dracut calls its rescue image and entry; a name that merely holds the word starts a system as any other does.
-_RESCUE_ENTRY = re.compile(r"(?:^|-)0-rescue(?:-.*)?\.conf$")
 _RESCUE_KERNEL = re.compile(r"\S*vmlinuz-0-rescue(?:-\S*)?(?:\s|$)")
 _PRELINKING = re.compile(r"""^\s*(?:export\s+)?PRELINKING=(["']?)yes\1(?:[\s;].*)?$""", re.MULTILINE)
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
-# Where the menu takes in the entries of the Boot Loader Specification.
-_TAKES_ENTRIES = re.compile(r"^(?!\s*(?:#|insmod\s)).*\bblscfg\b", re.MULTILINE)
 # A word of a command line, with the spaces that stand between quotation marks (lib/cmdline.c, next_arg).
 _WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
+_BETWEEN_BLANKS = re.compile(r"\S+")
+_PLAIN = re.compile(r"[\t -~]*\Z")
+# The variables with which GRUB chooses an entry.
+_CHOOSE = ("saved_entry", "next_entry", "default", "fallback")
 # The subpolicies that EL9 and later count as FIPS mode; others, as NO-ENFORCE-EMS and SHA1, may take back what it asks.
 _NARROWING = frozenset(("OSPP", "STIG"))
 
@@ -66,6 +63,16 @@ class _Unread(Exception):
     @classmethod
     def by(cls, error: OSError, subject: str, path: str) -> "_Unread":
         return cls(subject, errno.errorcode.get(error.errno or 0, "unknown"), path)
+
+
+class _Unclear(_Unread):
+    """The boot loader starts something whose command line is not known."""
+
+    def __init__(self, subject: str, actual: str, path: str) -> None:
+        super().__init__(subject, "", path)
+        evidence = {"code": "boot-menu", "path": visible(path)}
+        advice = "Remove it there, or write the kernel's command line plainly."
+        self.result = Result(ID, subject, UNKNOWN, "fips=1", visible(actual, 200), evidence, advice)
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
@@ -148,7 +155,7 @@ def _command_line(node: Node) -> Result:
     except (OSError, tree.NotRegular):
         return Result(ID, "kernel-command-line", UNKNOWN, "fips=1", "unreadable", {"path": _COMMAND_LINE}, _ADVICE)
     found = _fips_words(words)
-    good = found[-1:] == ["fips=1"]
+    good = _is_on(words)
     actual = visible(" ".join(found) or "no fips=", 40)
     return Result(ID, "kernel-command-line", PASS if good else FAIL, "fips=1", actual, {}, _fix(good))
 
@@ -166,11 +173,22 @@ def _unless_covered(path: str, told: Result) -> Result:
     return told._replace(status=UNKNOWN, actual=actual, evidence={"path": path, "code": _COVERED}, advice=advice)
 
 
-def _fips_words(text: str) -> List[str]:
+def _fips_words(text: str, form: "Pattern[str]" = _WORD) -> List[str]:
     """Return the fips= words of a kernel command line; the last of them counts, and what follows ``--`` is init's."""
-    words = [word.replace('"', "") for word in _WORD.findall(text)]
+    words = [word.replace('"', "") for word in form.findall(text)]
     own = words[: words.index("--")] if "--" in words else words
     return [word for word in own if word.startswith("fips=")]
+
+
+def _is_on(text: str) -> bool:
+    """Return whether a command line has fips=1, however its quotation marks are read.
+
+    A quotation mark within a name is a part of it for the kernel, and not for GRUB.
+    """
+    words = [word[1:].rstrip('"') if word[:1] == '"' else word for word in _WORD.findall(text)]
+    own = words[: words.index("--")] if "--" in words else words
+    literal = [word.replace('="', "=").rstrip('"') for word in own if word.startswith("fips=")]
+    return all(one[-1:] == ["fips=1"] for one in (literal, _fips_words(text), _fips_words(text, _BETWEEN_BLANKS)))
 
 
 def _fix(good: bool) -> str:
@@ -229,7 +247,11 @@ def _boot_loader(node: Node, el: int) -> List[Result]:
     starts = list(_starts(node, el, subject))
     if not starts:
         return [node.unless_live(ID, subject, "no configuration that is known")]
-    lacking = [start for start in starts if _fips_words(start.arguments)[-1:] != ["fips=1"]]
+    for start in starts:
+        # What is a blank there differs between readers.
+        if not _PLAIN.match(start.arguments):
+            raise _Unclear(subject, start.arguments, start.where)
+    lacking = [start for start in starts if not _is_on(start.arguments)]
     evidence = {"count": len(starts), "path": visible((lacking or starts)[0].where)}
     if not lacking:
         return [Result(ID, subject, PASS, "fips=1", "fips=1 in each of {}".format(len(starts)), evidence)]
@@ -245,45 +267,70 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
     (GRUB_ENABLE_BLSCFG=false); then the menu has them itself, as on EL7.
     """
     own = {path: _read(node, path, subject) or "" for path in _matching(node, _MENUS, subject)}
-    blocks = [
-        grub.read_block(_read(node, path, subject) or "") for path in _matching(node, _ENVIRONMENT_BLOCKS, subject)
-    ]
     try:
         menus = grub.with_taken_in(own, lambda path: _read(node, path, subject))
+        paths = dict.fromkeys((*_matching(node, _ENVIRONMENT_BLOCKS, subject), *grub.blocks_of(menus)))
+        blocks = [grub.read_block(_read(node, path, subject) or "") for path in paths]
         # More than one block is there where firmware of either kind may start the node: it may be any of them.
         variables = grub.variables_of(menus, blocks)
-        found = [
-            _Start(path, line)
-            for path, menu in menus.items()
-            for line in grub.command_lines(menu, variables)
-            if not _RESCUE_KERNEL.match(line)
-        ]
+        found = [_Start(path, line) for path, menu in menus.items() for line in grub.command_lines(menu, variables)]
+        # What a menu itself sets may not be set yet where a command uses it.
+        kept = {grub.FALLBACK}.union(*blocks)
+        certain = {name: values for name, values in variables.items() if name in kept}
+        bare = [_Start(path, line) for path, menu in menus.items() for line in grub.command_lines(menu, certain)]
+        found += [one for one in bare if one not in found and not _is_on(one.arguments)]
+        found = [one for one in found if not _RESCUE_KERNEL.match(one.arguments)]
         has_menu = any(start.where.endswith("/grub.cfg") for start in found)
-        if el >= 8 and (not has_menu or any(map(_TAKES_ENTRIES.search, menus.values()))):
-            entries = list(_entries(node, subject, (_ENTRIES, *grub.entry_directories(variables))))
-            if not entries and not found and any("kernelopts" in block for block in blocks):
-                entries = [_Start("kernelopts", "$kernelopts")]
-            # GRUB makes a command of an entry (blscfg).
+        if el >= 8 and (not has_menu or any(map(grub.takes_entries, menus.values()))):
+            chosen = {value for name in _CHOOSE for value in variables.get(name, [])}
+            directories = (boot_entries.DIRECTORY, *grub.entry_directories(variables))
+            texts = {path: boot_entries.commands(one) for path, one in _entries(node, subject, directories, chosen)}
+            if not texts and not found and any(grub.FALLBACK in block for block in blocks):
+                texts = {grub.FALLBACK: "linux x $" + grub.FALLBACK}
+            # GRUB makes commands of an entry (blscfg).
             found += [
-                _Start(where, line)
-                for where, arguments in entries
-                for line in grub.command_lines("linux x " + arguments, variables)
+                _Start(path, line) for path, text in texts.items() for line in grub.command_lines(text, variables)
             ]
-        found += _entries(node, subject, _OTHER_ENTRIES)
+        found += _of_firmware(node, subject)
     except grub.TooMany:
         raise _Unread(subject, "too-many", grub.DIRECTORY)
+    except grub.Unclear as error:
+        raise _Unclear(subject, str(error), grub.DIRECTORY)
     yield from found
 
 
-def _entries(node: Node, subject: str, directories: Sequence[str]) -> Iterator[_Start]:
-    """Return the entries of the Boot Loader Specification in directories."""
+def _of_firmware(node: Node, subject: str) -> Iterator[_Start]:
+    """Return what systemd-boot and the firmware itself start: entries, and unified kernel images."""
+    images = [posixpath.join(one, name) for one in boot_entries.IMAGES for name in _few_names(node, one, subject)]
+    images = [one for one in images if boot_entries.is_image(one)]
+    for path, entry in _entries(node, subject, boot_entries.FIRMWARES, frozenset()):
+        own = [
+            image
+            for key in ("efi", "uki")
+            for value in entry.get(key, [])
+            for image in boot_entries.places(path, value)
+        ]
+        images += own
+        if not own:
+            yield _Start(path, boot_entries.options(entry))
+    for path in dict.fromkeys(images):
+        try:
+            for line in boot_entries.image_command_lines(node.root, path):
+                yield _Start(path, line)
+        except FileNotFoundError:
+            continue  # an entry's, on another disk
+        except (OSError, ValueError) as error:
+            raise _Unclear(subject, str(error), path)
+
+
+def _entries(
+    node: Node, subject: str, directories: Sequence[str], chosen: AbstractSet[str]
+) -> Iterator[Tuple[str, Dict[str, List[str]]]]:
+    """Return the entries of the Boot Loader Specification in directories, by path."""
     for directory in directories:
-        for name in _few_names(node, directory, subject):
-            if name.endswith(".conf") and not _RESCUE_ENTRY.search(name):
-                path = posixpath.join(directory, name)
-                lines = (_read(node, path, subject) or "").splitlines()
-                options = " ".join(" ".join(line.split()[1:]) for line in lines if line.split()[:1] == ["options"])
-                yield _Start(path, options)
+        for name in boot_entries.without_rescue(_few_names(node, directory, subject), chosen):
+            path = posixpath.join(directory, name)
+            yield path, boot_entries.fields(_read(node, path, subject) or "")
 
 
 def _mark(node: Node, el: int) -> List[Result]:

@@ -4,12 +4,12 @@ import contextlib
 import errno
 import posixpath
 import re
-from typing import AbstractSet, Iterator, List, Sequence, Set, Tuple
+from typing import AbstractSet, Dict, Iterator, List, Sequence, Set, Tuple
 
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from .. import grub, variables
+from .. import boot_entries, grub, variables
 from . import changes, environment, shell, static_pods
 from .programs import OTHER, Programs
 from .results import result
@@ -102,8 +102,7 @@ _EXTENSIONS = (
     *("/run/confexts", "/var/lib/confexts", "/usr/lib/confexts", "/usr/local/lib/confexts"),
 )
 _COMMAND_LINES = ("/etc/default/grub", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
-# Of the boot loader, and of its directory for each vendor.
-_ENTRIES = ("/boot/loader/entries", "/boot/efi/loader/entries", "/efi/loader/entries", "/usr/lib/bootc/kargs.d")
+_ENTRIES = (boot_entries.DIRECTORY, *boot_entries.FIRMWARES, "/usr/lib/bootc/kargs.d")
 _SET = re.compile(r"\bsystemd\.setenv=\"?([A-Za-z_][A-Za-z0-9_]*)=([^\s\"]*)")  # kernel-command-line(7)
 # Without a dot in its name, what the kernel does not know becomes a variable of the first process.
 _PASSED = re.compile(r"(?:^|(?<=[\s\"']))((?:LD|SYSTEMD)_[A-Z_]+|GLIBC_TUNABLES)=([^\s\"']*)", re.MULTILINE)
@@ -235,17 +234,19 @@ def _judge_command_lines(node: Node, programs: Programs, unset: AbstractSet[str]
     loaders = [posixpath.join(grub.VENDORS, name) for name in list_names(node, grub.VENDORS, [])[:_MAX_FILES]]
     names = (*grub.MENUS, grub.BLOCK)
     paths = [posixpath.join(directory, name) for directory in (grub.DIRECTORY, *loaders) for name in names]
-    entries = list(_ENTRIES)
-    with contextlib.suppress(grub.TooMany):
+    entries, made = list(_ENTRIES), _image_command_lines(node)
+    # Whether a boot loader can be read is for the check of the FIPS mode to say.
+    with contextlib.suppress(grub.TooMany, grub.Unclear):
         menus = grub.with_taken_in(
             {path: read_text(node, path, []) for path in paths}, lambda path: read_text(node, path, []) or None
         )
         paths = list(menus)
-        entries += grub.entry_directories(grub.variables_of(menus, []))
+        variables_of = grub.variables_of(menus, [grub.read_block(read_text(node, one, [])) for one in paths])
+        entries += grub.entry_directories(variables_of)
+        made.update((path, "\n".join(grub.command_lines(text, variables_of))) for path, text in menus.items())
     paths += [posixpath.join(one, name) for one in entries for name in list_names(node, one, [])[:_MAX_FILES]]
-    for path in [*_COMMAND_LINES, *paths, *(["/proc/cmdline"] if node.live else [])]:
-        # Whether a boot loader can be read is for the check of the FIPS mode to say.
-        text = read_text(node, path, [])
+    for path in dict.fromkeys([*_COMMAND_LINES, *paths, *made, *(["/proc/cmdline"] if node.live else [])]):
+        text = "{}\n{}".format("" if boot_entries.is_image(path) else read_text(node, path, []), made.get(path, ""))
         for build in programs.builds_in(text):
             yield result(path, FAIL, None, build.shown, "other-build", path, _REMOVE, component=build.component)
         for name, value in [*_SET.findall(text), *_PASSED.findall(text)]:
@@ -257,6 +258,17 @@ def _judge_command_lines(node: Node, programs: Programs, unset: AbstractSet[str]
                 advice = "Remove {}= there: what it starts was not checked.".format(name)
                 actual = "{}={}".format(name, value)
                 yield result(path, UNKNOWN, "systemd alone", actual, "kernel-command-line", path, advice)
+
+
+def _image_command_lines(node: Node) -> Dict[str, str]:
+    """Return the command lines of unified kernel images, by path; whether they can be read is not judged here."""
+    found = {}
+    for directory in boot_entries.IMAGES:
+        for name in filter(boot_entries.is_image, list_names(node, directory, [])[:_MAX_FILES]):
+            path = posixpath.join(directory, name)
+            with contextlib.suppress(OSError, ValueError):
+                found[path] = "\n".join(boot_entries.image_command_lines(node.root, path))
+    return found
 
 
 def _judge_sessions(node: Node, programs: Programs) -> Iterator[Result]:
