@@ -253,7 +253,7 @@ MUTANTS = (
     Mutant(
         "a call of the native module may lead to any function",
         "inspect/native/compare.py",
-        "if not any(code.itself is target for code, _ in self._matched.get(address, ())):",
+        "if not any(code.itself is target for code, _ in self._matches.equal.get(address, ())):",
         "if False:",
         _NATIVE,
     ),
@@ -269,6 +269,27 @@ MUTANTS = (
         "inspect/native/compare.py",
         "            if address < behind:\n",
         "            if False:\n",
+        _NATIVE,
+    ),
+    Mutant(
+        "a task of the native module may be marked as done",
+        "inspect/native/initialization.py",
+        "if state or not 0 < length",
+        "if not 0 < length",
+        _NATIVE,
+    ),
+    Mutant(
+        "packages of the native module may be initialized in any order",
+        "inspect/native/initialization.py",
+        "if waiting.pop(address, None) is None and any(address in stage for stage in stages):",
+        "if [stage.pop(address, None) for stage in stages] is None:",
+        _NATIVE,
+    ),
+    Mutant(
+        "the runtime may have two copies of its data",
+        "inspect/functions.py",
+        "if len(found) != 1:\n        return None\n    at,",
+        "if not found:\n        return None\n    at,",
         _NATIVE,
     ),
     Mutant(

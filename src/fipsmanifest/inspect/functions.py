@@ -336,9 +336,12 @@ def _moduledata(source: ByteSource, elf: Elf, table: FunctionTable, listed: _Lis
     if address is None:
         return None
     width = elf.facts.bits // 8
-    found = {}
+    found: dict[int, int] = {}
     for at, _ in zip(memory.references(address), range(_MAX_REFERENCES), strict=False):
         text, first = memory.word(at + _TEXT * width), memory.word(at + _MINPC * width)
         if text is not None and first == text + listed.first and memory.executable(text):
             found[at] = text
-    return next(((text, at) for at, text in found.items()), None) if len(found) == 1 else None
+    if len(found) != 1:
+        return None
+    at, text = found.popitem()
+    return text, at

@@ -9,7 +9,6 @@ nothing else.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress
@@ -21,6 +20,7 @@ from ..functions import Function, FunctionIndex
 from ..source import ByteSource
 from .initialization import UnknownInitialization, left_out
 from .loaded import LoadedData
+from .matching import START, Differs, Matches, is_trampoline, match
 from .prepared import OTHER, UNKNOWN, Code, Link, Target
 from .records import Record, SymbolKind, digest_of
 from .reference import MODULE_PATH, Reference
@@ -28,17 +28,13 @@ from .relocations import SHIFTS, TLS_LOAD_BEFORE, TRAMPOLINE, Kind, target, tram
 
 #: Where variables must be. Constants need not be in the module's range: the linker makes one of those that are equal.
 _RANGES = {int(SymbolKind.NOPTRDATA): 2, int(SymbolKind.DATA): 3}
-#: What the linker puts between functions, and what it writes where one may be left out (``cmd/link/internal/ld``).
-_PADDING = {"x86_64": b"\xcc", "aarch64": b"\0"}
-_ALIGNMENT = 64
-_START, _END = "go:textfipsstart", "go:textfipsend"
+_END = "go:textfipsend"
 _BESIDE = 1 << 12
 """Bytes on either side of the module's code in which there may be no function with a name of the module."""
+#: What the linker writes where a function may be left out (``cmd/link/internal/ld``).
 _LEFT_OUT = ("runtime.unreachableMethod", "runtime.mapinitnoop")
 _FIPSINFO, _DEFAULT_GODEBUG = "go:fipsinfo", "runtime.godebugDefault"
 _READER = "runtime.godebugNotify"
-#: How the linker names what calls go through that are too far for their instruction.
-_TRAMPOLINE = re.compile(r".+-tramp[0-9]+", re.DOTALL)
 
 # As plain numbers, which are compared a thousand times a program.
 _TEXT, _VARIABLE = int(SymbolKind.TEXT), int(SymbolKind.VARIABLE)
@@ -53,8 +49,6 @@ _THREAD_LOCAL = frozenset(map(int, (Kind.TLS_OFFSET, Kind.TLS_LOAD)))
 _MOST_FUNCTIONS = 1 << 14
 _LARGEST_TEXT = 16 << 20
 _MOST_NAMED = 16
-_NOWHERE = -1 << 80
-"""Where a target is that no field is known to lead to: no address, and not `UNKNOWN`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +81,6 @@ class Comparison:
     """Where the functions are that are equal, with their names."""
 
 
-class _Differs(Exception):
-    """A symbol is not what the reference says."""
-
-    def __init__(self, code: str, name: str) -> None:
-        super().__init__(code)
-        self.code = code
-        self.name = name
-
-
 @dataclass
 class _Bindings:
     """Which symbol is at which address."""
@@ -105,19 +90,19 @@ class _Bindings:
     sizes: dict[int, int] = field(default_factory=dict)
 
     def bind(self, target: Target, address: int, size: int = 1) -> None:
-        """Note that a symbol is at an address. Raise `_Differs` where it was elsewhere, or another one is there."""
+        """Note that a symbol is at an address. Raise `Differs` where it was elsewhere, or another one is there."""
         if self.addresses.setdefault(target, address) != address:
-            raise _Differs("native-target-differs", target.symbol.name)
+            raise Differs("native-target-differs", target.symbol.name)
         if self.targets.setdefault(address, target) is not target:
-            raise _Differs("native-target-differs", target.symbol.name)
+            raise Differs("native-target-differs", target.symbol.name)
         self.sizes[address] = size
 
     def check_overlaps(self) -> None:
-        """Raise `_Differs` where one variable begins within another."""
+        """Raise `Differs` where one variable begins within another."""
         behind = 0
         for address, size in sorted(self.sizes.items()):
             if address < behind:
-                raise _Differs("native-target-differs", self.targets[address].symbol.name)
+                raise Differs("native-target-differs", self.targets[address].symbol.name)
             behind = address + size
 
 
@@ -131,7 +116,7 @@ def compare(
     work = _Work(source, elf, functions, module, reference)
     try:
         return work.run()
-    except _Differs as error:
+    except Differs as error:
         return work.result(error.code, (error.name,))
 
 
@@ -148,18 +133,15 @@ class _Work:
         self._bindings = _Bindings()
         self._data = LoadedData(source, elf)
         self._prepared = reference.prepared
-        #: Address of a function -> the functions of the reference that it is equal to, and its fields as each has them.
-        self._matched: dict[int, list[tuple[Code, Sequence[int]]]] = {}
+        self._matches = Matches()
         #: The module's code, and its address.
         self._text, self._start = b"", module.ranges[0][0]
         #: Number of a target -> an address that is its own.
         self._known: list[int] = []
-        #: Address of a trampoline in the module's range -> where it leads.
-        self._trampolines: dict[int, int] = {}
         self._checked: dict[tuple[Target, int], None] = {}
         #: Where thread-local data is, by how code finds it.
         self._thread_local: dict[str, int] = {}
-        self._counts = {"total": 0, "bytes": 0, "masked": 0, "relocations": 0, "functions": 0}
+        self._functions_equal = self._relocations = 0
         self._constants: set[int] = set()
         self._godebug: str | None = None
 
@@ -169,10 +151,14 @@ class _Work:
             not self._reference.origin.claimed_by,
             problem,
             tuple(names[:_MOST_NAMED]),
+            functions=self._functions_equal,
+            total=self._matches.total,
+            bytes=self._matches.size,
+            masked=self._matches.masked,
+            relocations=self._relocations,
             constants=len(self._constants),
             godebug=self._godebug,
-            addresses={address: codes[0][0].name for address, codes in self._matched.items()},
-            **self._counts,
+            addresses={address: codes[0][0].name for address, codes in self._matches.equal.items()},
         )
 
     def run(self) -> Comparison:
@@ -184,107 +170,33 @@ class _Work:
         functions = self._functions.between(start, end)
         if functions is None or len(functions) > _MOST_FUNCTIONS or end - start > _LARGEST_TEXT:
             return self.result("native-function-differs")
-        differing = self._match(functions, start, end)
-        self._counts["total"] = len([item for item in functions if item.name != _START]) - len(self._trampolines)
-        if differing:
-            return self.result(self._kind_of_difference(differing), differing)
-        self._known = self._known_functions()
-        for address, codes in self._matched.items():
+        self._text = self._data.read(start, end - start)
+        if len(self._text) < end - start:
+            return self.result("native-function-differs", (START,))
+        matches = self._matches = match(functions, self._text, start, self._elf.facts.machine, self._prepared)
+        if matches.differing:
+            return self.result(self._kind_of_difference(matches.differing), matches.differing)
+        self._known = matches.known(self._prepared.count)
+        for address, codes in matches.equal.items():
             self._check_function(address, codes)
         self._bindings.check_overlaps()
         self._check_bounds(start, end)
         self._check_fipsinfo()
         self._check_default_godebug()
         self._check_initialization(self._functions, functions)
-        self._counts["functions"] = len(self._matched)
+        self._functions_equal = len(matches.equal)
         return self.result(None)
-
-    def _match(self, functions: Sequence[Function], start: int, end: int) -> list[str]:
-        """Find the records that each function equals, and return the names of those that equal none."""
-        text = self._text = self._data.read(start, end - start)
-        if len(text) < end - start or not functions or functions[0].start != start:
-            raise _Differs("native-function-differs", _START)
-        paddings = [_PADDING[self._elf.facts.machine] * length for length in range(_ALIGNMENT)]
-        may_have_trampolines = self._elf.facts.machine == "aarch64"
-        differing: list[str] = []
-        seen: set[int | frozenset[int]] = set()
-        size = masked = 0
-        for item in functions:
-            name, address, behind = item
-            first, last = address - start, min(behind, end) - start
-            if name == _START and address == start:
-                # A symbol of one byte.
-                if last - first > _ALIGNMENT or text[first:last].strip(paddings[1] + b"\0"):
-                    raise _Differs("native-function-differs", _START)
-                continue
-            leads_to = self._trampoline(item, text[first:last], paddings) if may_have_trampolines else None
-            if leads_to is not None:
-                self._trampolines[address] = leads_to
-                continue
-            codes = self._equal(name, text, first, last, paddings)
-            numbers = [code.itself.number for code, _ in codes]
-            identity = numbers[0] if len(numbers) == 1 else frozenset(numbers)
-            if not codes or identity in seen:
-                differing.append(name)
-                continue
-            seen.add(identity)
-            self._matched[address] = codes
-            code = codes[0][0]
-            size += code.size
-            masked += code.masked
-        self._counts |= {"bytes": size, "masked": masked}
-        return differing
-
-    def _known_functions(self) -> list[int]:
-        """Return where each target is, by its number; only what is at one place, as nearly all of the functions are."""
-        known = [_NOWHERE] * (self._prepared.count + 1)
-        several = set()
-        for address, codes in self._matched.items():
-            for code, _ in codes:
-                target = code.itself
-                if target.kind == _TEXT:
-                    if known[target.number] != _NOWHERE:
-                        several.add(target.number)
-                    known[target.number] = address
-        for number in several:
-            known[number] = _NOWHERE
-        return known
-
-    def _trampoline(self, item: Function, room: bytes, paddings: Sequence[bytes]) -> int | None:
-        """Return where a trampoline leads, which is what its callers call; None for any other function."""
-        rest = len(room) - TRAMPOLINE
-        if not _TRAMPOLINE.fullmatch(item.name):
-            return None
-        if not 0 <= rest < _ALIGNMENT or room[TRAMPOLINE:] != paddings[rest]:
-            return None
-        return trampoline_target(room[:TRAMPOLINE], item.start)
 
     def _end_of_call(self, address: int) -> int:
         """Return where a call to an address ends; a trampoline may also be near the module, made for other code."""
-        found = self._trampolines.get(address)
+        found = self._matches.trampolines.get(address)
         if found is None and self._elf.facts.machine == "aarch64":
             name = self._functions.name_at(address) if self._functions is not None else None
             code = (load for load in self._elf.executable if not load.writable)
             runs = any(load.address <= address < load.address + load.size for load in code)
-            if name is not None and _TRAMPOLINE.fullmatch(name) and runs:
+            if name is not None and is_trampoline(name) and runs:
                 found = trampoline_target(self._data.read(address, TRAMPOLINE), address)
         return address if found is None else found
-
-    def _equal(
-        self, name: str, text: bytes, first: int, last: int, paddings: Sequence[bytes]
-    ) -> list[tuple[Code, Sequence[int]]]:
-        """Return the functions of the reference with a name that a function equals, and its fields as each has them.
-
-        The function has ``text`` from ``first`` to ``last``, with the padding behind it.
-        """
-        found = []
-        for code in self._prepared.named(name):
-            behind = first + code.size
-            if 0 <= last - behind < _ALIGNMENT and text.startswith(paddings[last - behind], behind):
-                fields = code.match(text[first:behind])
-                if fields is not None:
-                    found.append((code, fields))
-        return found
 
     def _kind_of_difference(self, names: Sequence[str]) -> str:
         """Return the code for functions without an equal record; instances of generic ones may be compiled anywhere."""
@@ -296,21 +208,21 @@ class _Work:
         return "native-function-unknown" if unknown else "native-function-differs"
 
     def _check_function(self, address: int, codes: Sequence[tuple[Code, Sequence[int]]]) -> None:
-        """Check where the code of a function leads. Raise `_Differs` where no record has it right."""
+        """Check where the code of a function leads. Raise `Differs` where no record has it right."""
         if len(codes) == 1:
             self._check_code(*codes[0], address)
-            self._counts["relocations"] += len(codes[0][0].numbers)
+            self._relocations += len(codes[0][0].numbers)
             return
-        error: _Differs | None = None
+        error: Differs | None = None
         for code, fields in codes:
             try:
                 self._check_code(code, fields, address)
-            except _Differs as found:
+            except Differs as found:
                 error = error or found
             else:
-                self._counts["relocations"] += len(code.numbers)
+                self._relocations += len(code.numbers)
                 return
-        raise error or _Differs("native-function-differs", codes[0][0].name)
+        raise error or Differs("native-function-differs", codes[0][0].name)
 
     def _check_code(self, code: Code, fields: Sequence[int], address: int) -> None:
         known = self._known
@@ -330,14 +242,14 @@ class _Work:
                 known[number] = value
 
     def _check_link(self, link: Link, address: int, data: bytes) -> None:
-        """Check where one relocation leads. Raise `_Differs` where that is not its target."""
+        """Check where one relocation leads. Raise `Differs` where that is not its target."""
         offset, kind, weak, addend, wanted = link
         if kind in _THREAD_LOCAL:
             self._check_thread_local(data, offset, kind, address)
             return
         value = self._data.word(address + offset) if kind == _ADDRESS else target(data, offset, kind, address)
         if value is None:
-            raise _Differs("native-target-differs", wanted.symbol.name)
+            raise Differs("native-target-differs", wanted.symbol.name)
         if kind == _BRANCH:
             value = self._end_of_call(value)
         if weak and self._left_out(value):
@@ -345,14 +257,14 @@ class _Work:
         self._check_once(wanted, value - addend)
 
     def _check_once(self, wanted: Target, address: int) -> None:
-        """Check that a symbol is at an address, unless that was done. Raise `_Differs` where it is not."""
+        """Check that a symbol is at an address, unless that was done. Raise `Differs` where it is not."""
         key = wanted, address
         if key not in self._checked:
             # Noted first: symbols may refer to each other.
             self._checked[key] = None
             try:
                 self._check_target(wanted, address)
-            except _Differs:
+            except Differs:
                 # With all that was noted since, which may rest on this.
                 while self._checked.popitem()[0] != key:
                     pass
@@ -368,26 +280,26 @@ class _Work:
         if kind == Kind.TLS_LOAD and data[offset - TLS_LOAD_BEFORE + 1] == 0x8B:
             name, value = "slot", address + offset + 4 + value
         if self._thread_local.setdefault(name, value) != value:
-            raise _Differs("native-target-differs", "runtime.tlsg")
+            raise Differs("native-target-differs", "runtime.tlsg")
 
     def _check_target(self, target: Target, address: int) -> None:
-        """Check that a symbol is at an address, as far as possible. Raise `_Differs` where it is not."""
+        """Check that a symbol is at an address, as far as possible. Raise `Differs` where it is not."""
         kind = target.kind
         if target.symbol.name == _FIPSINFO:
             if address != self._module.address:
-                raise _Differs("native-target-differs", target.symbol.name)
+                raise Differs("native-target-differs", target.symbol.name)
         elif not target.records:
             self._bindings.bind(target, address)
         elif kind == _TEXT:
-            if not any(code.itself is target for code, _ in self._matched.get(address, ())):
-                raise _Differs("native-target-differs", target.symbol.name)
+            if not any(code.itself is target for code, _ in self._matches.equal.get(address, ())):
+                raise Differs("native-target-differs", target.symbol.name)
         elif kind in _FUNCTIONS:
             if self._functions is None or self._functions.name_at(address) != target.symbol.name:
-                raise _Differs("native-target-differs", target.symbol.name)
+                raise Differs("native-target-differs", target.symbol.name)
         elif kind == _VARIABLE:
             size = target.records[0].size
             if not self._data.is_zero(address, size) or self._data.is_written(address, size):
-                raise _Differs("native-target-differs", target.symbol.name)
+                raise Differs("native-target-differs", target.symbol.name)
             self._bindings.bind(target, address, size)
         else:
             if kind in _RANGES:
@@ -395,8 +307,8 @@ class _Work:
             self._check_data(target, address)
 
     def _check_data(self, target: Target, address: int) -> None:
-        """Check that data is what the reference says. Raise `_Differs` where it is not."""
-        error: _Differs | None = None
+        """Check that data is what the reference says. Raise `Differs` where it is not."""
+        error: Differs | None = None
         for datum in self._prepared.data(target):
             size = datum.size
             if self._data.is_written(address, size, datum.words):
@@ -412,32 +324,32 @@ class _Work:
             try:
                 for link in datum.links:
                     self._check_link(link, address, data)
-            except _Differs as found:
+            except Differs as found:
                 error = found
             else:
                 self._constants.add(address)
                 return
-        raise error or _Differs("native-data-differs", target.symbol.name)
+        raise error or Differs("native-data-differs", target.symbol.name)
 
     def _check_bounds(self, start: int, end: int) -> None:
         """Check that the range is all of the module's code, from the linker's symbol to its other one.
 
         The sum covers what the range says, so a smaller one would leave functions out of all that is compared. Raise
-        `_Differs` where it is another one.
+        `Differs` where it is another one.
         """
         functions = self._functions
-        if functions is None or functions.name_at(start) != _START or functions.name_at(end) != _END:
-            raise _Differs("native-function-differs", _END)
+        if functions is None or functions.name_at(start) != START or functions.name_at(end) != _END:
+            raise Differs("native-function-differs", _END)
         path = f"{MODULE_PATH}/{self._reference.origin.module}"
         around = [functions.between(max(start - _BESIDE, 0), start), functions.between(end, end + _BESIDE)]
         for item in chain.from_iterable(found or () for found in around):
             if item.name.startswith((f"{path}/", f"{path}.")):
-                raise _Differs("native-function-differs", item.name)
+                raise Differs("native-function-differs", item.name)
 
     def _check_fipsinfo(self) -> None:
         """Check that the table was read where the module's code reads it, and as the loader leaves it.
 
-        Raise `_Differs` where it was not.
+        Raise `Differs` where it was not.
         """
         address = self._module.address
         words = [address, *chain.from_iterable(self._module.ranges)]
@@ -447,12 +359,12 @@ class _Work:
             or self._data.is_written(address, FIRST_WORD)
             or [self._data.word(address + place) for place in places] != words
         ):
-            raise _Differs("native-data-differs", _FIPSINFO)
+            raise Differs("native-data-differs", _FIPSINFO)
 
     def _check_default_godebug(self) -> None:
         """Read the default of GODEBUG from where the runtime's own functions read it.
 
-        Raise `_Differs` where none of them is as the reference has it.
+        Raise `Differs` where none of them is as the reference has it.
         """
         # The one that hands it to the module's settings first; one is enough, for all read the same variable.
         for records in sorted(self._prepared.readers, key=lambda records: records[0].symbol.name != _READER):
@@ -462,19 +374,19 @@ class _Work:
                 place = self._reads_from(records, item)
                 self._godebug = self._data.string(place) if place is not None else None
                 if self._godebug is None:
-                    raise _Differs("native-mode-unknown", name)
+                    raise Differs("native-mode-unknown", name)
                 return
-        raise _Differs("native-mode-unknown", _DEFAULT_GODEBUG)
+        raise Differs("native-mode-unknown", _DEFAULT_GODEBUG)
 
     def _check_initialization(self, index: FunctionIndex, functions: Sequence[Function]) -> None:
-        """Check that the runtime initializes the module's packages. Raise `_Differs` where it leaves one out."""
+        """Check that the runtime initializes the module's packages. Raise `Differs` where it leaves one out."""
         origin = self._reference.origin
         try:
             name = left_out(self._data, index, functions, origin.module, origin.go)
         except UnknownInitialization:
-            raise _Differs("native-initialization-unknown", origin.go) from None
+            raise Differs("native-initialization-unknown", origin.go) from None
         if name is not None:
-            raise _Differs("native-not-initialized", name)
+            raise Differs("native-not-initialized", name)
 
     def _reads_from(self, records: Sequence[Record], function: Function) -> int | None:
         """Return the address that a function of the runtime reads the default from; None where it is another one."""
