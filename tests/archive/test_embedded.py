@@ -164,7 +164,17 @@ ENCODED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "octal escapes": (escape, "escaped"),
     "octal escapes for %b": (lambda data: b"".join(b"\\0%o" % byte for byte in data), "escaped"),
     "escapes of Python": (lambda data: repr(data).encode(), "escaped"),
+    "escapes of JavaScript": (lambda data: b"".join(b"\\u%04x" % byte for byte in data), "escaped"),
+    "xxd": (lambda data: run(data, "xxd"), "hexadecimal"),
+    "od": (lambda data: run(data, "od", "-v", "-tx1"), "hexadecimal"),
+    "od with text": (lambda data: run(data, "od", "-v", "-tx1z"), "hexadecimal"),
+    "octal od": (lambda data: run(data, "od", "-v", "-b"), "numeric"),
+    "decimal": (lambda data: str(list(data)).encode(), "numeric"),
 }
+
+
+def run(data: bytes, *command: str) -> bytes:
+    return subprocess.run(command, input=data, capture_output=True, check=True).stdout
 
 
 @pytest.mark.parametrize("form", ENCODED)
@@ -175,6 +185,52 @@ def test_a_program_that_a_script_has_as_text_is_found(form: str) -> None:
     assert found(script) == found(script, 1000) == f"script with {name} data in it"
     # The magic alone is in many scripts, such as those that register interpreters.
     assert found(SCRIPT + encode(b"\x7fELF\2\1\1" + bytes(200))) is None or name == "uuencoded" or "gzip" in form
+
+
+@pytest.mark.parametrize("form", [form for form in ENCODED if ENCODED[form][1] not in ("uuencoded", "base85")])
+@pytest.mark.parametrize("kind", ["gzip", "xz", "bzip2", "zstd", "ZIP"])
+def test_packed_data_that_a_script_has_as_digits_is_found(kind: str, form: str) -> None:
+    encode, name = ENCODED[form]
+    data = PACKED[kind](programs.plain().read_bytes()[:5000])
+    # The magic of bzip2 is text.
+    expected = ("script with bzip2 data in it",) if kind == "bzip2" and b"BZh" in encode(data) else ()
+    assert found(SCRIPT + b"printf '" + encode(data)) in (f"script with {name} data in it", *expected)
+    if expected:
+        return
+    # Digests begin with any bytes, and code compares magics.
+    assert found(SCRIPT + encode(data[:20]) + b"\n" + b"exit 1\n" * 99) is None
+    assert found(SCRIPT + b'if data.startswith(b"' + encode(data[:3]) + b'"):\n' + b"    pass\n" * 99) is None
+
+
+def raw_deflate(data: bytes) -> bytes:
+    return zlib.compress(data, wbits=-15)
+
+
+# A form that is not known by itself: without a header, in another alphabet, encrypted.
+@pytest.mark.parametrize(
+    "encode",
+    [
+        raw_deflate,
+        lambda data: base64.encodebytes(raw_deflate(data)),
+        lambda data: base64.b85encode(lzma.compress(data)),
+        lambda data: base64.b32encode(gzip.compress(data)),
+        lambda data: raw_deflate(data).hex().encode(),
+        lambda data: b"\n".join(line[::-1] for line in base64.encodebytes(data).splitlines()),
+    ],
+)
+def test_a_script_with_data_that_is_too_dense_for_text_is_reported(encode: Callable[[bytes], bytes]) -> None:
+    data = programs.plain().read_bytes()
+    assert found(SCRIPT + encode(data)) == "script with packed data in it"
+    # Certificates and pictures are smaller, and other texts are not run.
+    assert found(SCRIPT + encode(data[:60_000])) is None
+    assert found(b"a text\n" + encode(data)) is None
+
+
+def test_a_long_script_is_no_packed_data() -> None:
+    source = b"".join(path.read_bytes() for path in sorted(Path(base64.__file__).parent.glob("*.py"))[:100])
+    source = source.translate(bytes.maketrans(b"\\", b"/"))
+    assert len(source) > 1 << 20
+    assert found(SCRIPT + source) is None
 
 
 def uuencode_in_base64(data: bytes) -> bytes:

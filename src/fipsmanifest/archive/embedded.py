@@ -36,6 +36,10 @@ _MACHINES = frozenset((3, 6, 8, 10, 20, 21, 22, 40, 62, 183, 243, 258))
 #: Where e_phentsize is, which e_phnum follows, and its only value that the kernel takes: 32 and 64 bits.
 _PROGRAM_HEADERS = ((42, 32), (54, 56))
 _ELF_HEADER = 64
+#: What no text of a script has so much of: blocks that compress to no less than a half, as what is compressed or
+#: encrypted does in nearly any encoding. Measured: of 1,400 scripts that are longer, seven have one such block, and one
+#: with more is a ZIP archive; source code compresses to 0.2 to 0.49. A Go program of a megabyte has 400 KiB.
+_BLOCK, _DENSE = 8 << 10, (128 << 10) // (8 << 10)
 #: The type of a section that is in memory alone.
 _NOBITS = 8
 
@@ -91,11 +95,14 @@ _SCRIPT = re.compile(rb"#!|[^\0\n]{80}|[^\0\n]*\n")
 class Embedded:
     """Searches a file that is neither program nor container for what it carries, given all of its bytes in order."""
 
-    def __init__(self, behind: str | None = None, *, opened: int | None = None) -> None:
+    def __init__(self, behind: str | None = None, *, opened: int | None = None, text: bool = True) -> None:
         """Begin with a file's first bytes, or with what is ``behind`` a container of that kind in the same file.
 
-        ``opened`` is the offset of content that is inspected by itself, as are ZIP archives then; -1 for none.
+        ``opened`` is the offset of content that is inspected by itself, as are ZIP archives then; -1 for none. A script
+        that should be ``text`` may not have what is as dense as packed data.
         """
+        self._text = text
+        self._dense = 0
         self._behind = behind
         self._opened = opened
         self._offset = 0
@@ -115,6 +122,8 @@ class Embedded:
             self._script = is_script(data)
         if self._found is not None:
             return
+        if self._runs and self._text:
+            self._measure(data)
         if self._kept and len(data) > _REACH:
             # What begins in the bytes before, without a copy of all that follows.
             self._look(self._kept + data[:_REACH], len(self._kept))
@@ -133,7 +142,16 @@ class Embedded:
         """Return what a file with a program or packed data in it is called, at its end; None for any other."""
         if self._found is None:
             self._look(self._kept, len(self._kept))
+        if self._found is None and self._dense >= _DENSE:
+            return f"{self._host} with packed data in it"
         return self._found
+
+    def _measure(self, data: bytes | bytearray) -> None:
+        """Count the blocks that are as dense as packed data, up to `_DENSE`."""
+        for at in range(0, len(data) - _BLOCK + 1, _BLOCK):
+            if self._dense >= _DENSE:
+                return
+            self._dense += 2 * len(zlib.compress(data[at : at + _BLOCK], 1)) >= _BLOCK
 
     @property
     def _host(self) -> str:
@@ -174,6 +192,9 @@ class Embedded:
         """Return how a program, or what holds one, is encoded as text in ``data``; None where there is none."""
         for encoding, start in encoded.programs(data, runs=self._runs):
             if _is_program(start) or _is_deflate_of_program(start):
+                return encoding
+            # A digest, which is shorter, may begin with any bytes.
+            if encoding in encoded.DIGITS and len(start) == encoded.HEADER and _begins_packed(start):
                 return encoding
         for start in encoded.uuencoded(data):
             if _begins_program(start) or _begins_packed(start):

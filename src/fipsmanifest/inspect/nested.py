@@ -315,7 +315,8 @@ def carried_by_scriptlets(path: Path, where: str, container: str | None) -> tupl
     except (FipsManifestError, OSError):
         # The reader of its members reports the error.
         return ()
-    embedded = Embedded()
+    # It has digests of all files.
+    embedded = Embedded(text=False)
     embedded.show(b"#!\n" + header)
     kind = embedded.finish()
     if kind is None:
