@@ -135,7 +135,8 @@ def test_a_schedule_can_be_applied_and_carries_keys_and_manifests(world: World, 
     apply(world, items)
     job = next(item for item in items if item["kind"] == "CronJob")
     container = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
-    assert container["command"][-2:] == ["--role=worker", "/config/manifests/manifest-rhel8.json.asc"]
+    assert container["command"][-3:-1] == ["--role=worker", "--min-serial=1"]
+    assert container["command"][-1:] == ["/config/manifests/manifest-rhel8.json.asc"]
     maps = {item["metadata"]["name"]: set(item["binaryData"]) for item in items if item["kind"] == "ConfigMap"}
     assert maps["fipsmanifest-check-manifests"] == {"manifest-rhel8.json.asc"}
     assert "trust.json" in maps["fipsmanifest-check-keys"]
@@ -145,6 +146,9 @@ def test_a_schedule_can_be_applied_and_carries_keys_and_manifests(world: World, 
 def test_a_schedule_for_kubernetes_1_21_and_later_has_the_cron_job_that_is_left_there(world: World) -> None:
     (job,) = (item for item in scheduled(world) if item["kind"] == "CronJob")
     assert job["apiVersion"] == "batch/v1"
+
+
+SCHEDULED = ("--print-cronjob", "--cronjob-image", "registry.example/fipsmanifest:1")
 
 
 def test_a_schedule_carries_every_manifest_whatever_their_files_are_called(
@@ -165,9 +169,17 @@ def test_a_schedule_carries_every_manifest_whatever_their_files_are_called(
     assert {Path(word).name for word in words if word.startswith("/config/manifests/")} == set(stored)
 
 
+def test_an_older_manifest_than_the_named_serial_is_refused_before_anything_is_created(world: World) -> None:
+    for serial in (None, 1):
+        check_cluster.prepare(replace(world.request, min_serial=serial))
+    with pytest.raises(NotTrusted, match="older than serial 1000") as caught:
+        check_cluster.prepare(replace(world.request, min_serial=1000))
+    assert caught.value.reason == "rolled-back"
+
+
 def scheduled(world: World) -> list[dict[str, Any]]:
     """Return what --print-cronjob prints."""
-    options = ["--print-cronjob", "--cronjob-image", "registry.example/fipsmanifest:1", "--role", "worker"]
+    options = [*SCHEDULED, "--role", "worker", "--min-serial", "1"]
     done = subprocess.run(command(world, *options), capture_output=True, text=True, timeout=60, check=True)
     items: list[dict[str, Any]] = json.loads(done.stdout)["items"]
     return items
@@ -217,7 +229,6 @@ def test_an_older_tool_than_that_of_a_manifest_is_refused(world: World, trusted:
         assert caught.value.reason == "rolled-back"
 
 
-SCHEDULED = ("--print-cronjob", "--cronjob-image", "registry.example/fipsmanifest:1")
 IGNORED = (
     *([*SCHEDULED, *ignored] for ignored in (["--junit", "x"], ["--metrics", "x"], ["--keep"], ["--dry-run"])),
     *(["--dry-run", *ignored] for ignored in (["--report-dir", "x"], ["--junit", "x"], ["--output-configmap", "x"])),

@@ -72,6 +72,10 @@ def cluster(
             autocompletion=completion.one_of(("auto", "control-plane", "worker")),
         ),
     ] = "auto",
+    min_serial: Annotated[
+        int | None,
+        typer.Option(envvar="FIPSMANIFEST_MIN_SERIAL", metavar="N", min=1, help="Refuse manifests of lower serials."),
+    ] = None,
     parallel: Annotated[int, typer.Option(min=1, max=5000, metavar="N", help="Pods at the same time.")] = 200,
     node_timeout: Annotated[str, typer.Option(metavar="TIME", help="Time for one node, as in 90s, 5m, 1h.")] = "5m",
     timeout: Annotated[str, typer.Option(metavar="TIME", help="Time for everything; 0: no end.")] = "10m",
@@ -137,6 +141,7 @@ def cluster(
         output_configmap,
         open_reports,
         keep,
+        min_serial,
     )
     if print_cronjob:
         if cronjob_image is None:
@@ -199,6 +204,7 @@ def _given(ctx: typer.Context) -> list[str]:
     names = {
         "selector": "--selector",
         "role": "--role",
+        "min_serial": "--min-serial",
         "parallel": "--parallel",
         "node_timeout": "--node-timeout",
         "timeout": "--timeout",

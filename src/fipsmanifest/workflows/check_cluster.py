@@ -93,6 +93,8 @@ class Request:
     """Whether the result is written as a ClusterReport where the cluster serves that."""
     keep: bool = False
     """Whether pods and ConfigMaps are left."""
+    min_serial: int | None = None
+    """The lowest serial of a manifest that is accepted; None for any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,8 @@ def prepare(request: Request) -> Prepared:
         given = verification.read(name)
         if verification.is_tool(given.data):
             raise UsageError(f"{name} is a node tool, not a manifest.", "Name the signed manifest.")
-        verified = verification.verify(given, trust, Bindings(None, None, None, False, verification.name_in(name)))
+        bindings = Bindings(None, None, request.min_serial, False, verification.name_in(name))
+        verified = verification.verify(given, trust, bindings)
         if request.tool is not None:
             require_tool_of(verified.manifest or {}, version, digest)
         manifests.append((given.name, given.data))
