@@ -1,24 +1,28 @@
 """The command line as users run it, without the time that an interpreter and its imports take for each run.
 
-`run` is `subprocess.run` for ``fipsmanifest``: a process of its own with its own directory, environment and streams,
-forked from one that has imported everything already. What depends on the start of an interpreter (the first output,
-closed streams, a terminal, a signal at any moment) runs `PROGRAM` itself.
+`run` is `subprocess.run` for ``fipsmanifest``, and `start` its `subprocess.Popen`: a process of its own with its own
+directory, environment and streams, forked from one that has imported everything already. What depends on the start of
+an interpreter (the first output, closed streams, a terminal, a signal while it imports) runs `PROGRAM` itself.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
@@ -56,6 +60,16 @@ def run_bytes(
     timeout: float = 240,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the command line with these words, and return the bytes that it wrote."""
+    with start(*words, env=env, cwd=cwd, stdin=stdin) as started:
+        told, complained = started.communicate(timeout)
+        return subprocess.CompletedProcess(started.args, started.wait(), told, complained)
+
+
+@contextlib.contextmanager
+def start(
+    *words: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, stdin: bytes = b""
+) -> Iterator[Started]:
+    """Start the command line with these words; it is killed at the end if it still runs."""
     command = [str(PROGRAM), *map(str, words)]
     request = {
         "words": command,
@@ -76,15 +90,50 @@ def run_bytes(
             os.close(its_stderr)
             read = [readers.submit(_read, stream) for stream in (stdout, stderr)]
             ours.sendall(json.dumps(request).encode() + b"\n")
-            process = int(answers.readline())
-            ours.settimeout(timeout)
+            started = Started(command, int(answers.readline()), ours, answers, read)
             try:
-                code = int(answers.readline())
-            except TimeoutError:
-                os.kill(process, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(command, timeout) from None
-            told, complained = (reader.result() for reader in read)
-    return subprocess.CompletedProcess(command, code, told, complained)
+                yield started
+            finally:
+                started.send_signal(signal.SIGKILL)
+
+
+@dataclass
+class Started:
+    """A run of the command line, as `subprocess.Popen` has it."""
+
+    args: list[str]
+    pid: int
+    _ours: socket.socket
+    _answers: BinaryIO
+    _read: list[Future[bytes]]
+    returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None if it still runs."""
+        if self.returncode is None and select.select([self._ours], [], [], 0)[0]:
+            self.returncode = int(self._answers.readline())
+        return self.returncode
+
+    def wait(self, timeout: float = 240) -> int:
+        """Return the exit code. Raises `subprocess.TimeoutExpired`, and kills it before."""
+        if self.returncode is None:
+            if not select.select([self._ours], [], [], timeout)[0]:
+                os.kill(self.pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self.returncode = int(self._answers.readline())
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal if it still runs."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # its end is not told yet
+                os.kill(self.pid, number)
+
+    def communicate(self, timeout: float = 240) -> tuple[bytes, bytes]:
+        """Return what it wrote once it has ended; raises as `wait`."""
+        self.wait(timeout)
+        stdout, stderr = (one.result() for one in self._read)
+        return stdout, stderr
 
 
 def _read(stream: int) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.support import command
 
 from .conftest import Site
 
@@ -65,20 +66,15 @@ STRIKES.append(("while collecting", signal.SIGTERM))
 def test_a_release_that_is_stopped_goes_on_where_it_was(
     site: Site, undisturbed: tuple[dict[str, str], dict[str, str]], moment: str, how: signal.Signals
 ) -> None:
-    process = subprocess.Popen(
-        site.command(*site.words("--to", site.bucket)),
-        env=site.variables(),
-        cwd=site.directory,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    pattern = MOMENTS[moment]
-    deadline = time.monotonic() + 120
-    while process.poll() is None and not list(site.directory.glob(pattern)):
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(how)
-    _, told = process.communicate(timeout=60)
+    words = site.words("--to", site.bucket)
+    with command.start(*words, env=site.variables(), cwd=site.directory) as process:
+        pattern = MOMENTS[moment]
+        deadline = time.monotonic() + 120
+        while process.poll() is None and not list(site.directory.glob(pattern)):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(how)
+        _, told = process.communicate(timeout=60)
     # It may have ended by itself between the check and the signal.
     assert process.returncode in (-signal.SIGKILL, 130, 143, 0), told
     if process.returncode in (130, 143):

@@ -7,12 +7,13 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support import command
 
 from .conftest import Site
 
@@ -52,24 +53,14 @@ def test_a_signal_ends_what_waits_for_a_silent_server(
     temporary.mkdir()
     if verb == "publish":
         site.release()  # signs, and publishes nothing
-    process = subprocess.Popen(
-        site.command(*_words(verb, site, f"http://127.0.0.1:{silent.getsockname()[1]}")),
-        env={**site.variables(), **_S3, "TMPDIR": str(temporary)},
-        cwd=site.directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        with silent.accept()[0] as connection:
-            assert connection.recv(1 << 16)
-            process.send_signal(number)
-            sent = time.monotonic()
-            _, told = process.communicate(timeout=60)
-            taken = time.monotonic() - sent
-    finally:
-        process.kill()
-        process.communicate()
+    words = _words(verb, site, f"http://127.0.0.1:{silent.getsockname()[1]}")
+    environment = {**site.variables(), **_S3, "TMPDIR": str(temporary)}
+    with (
+        command.start(*words, env=environment, cwd=site.directory) as process,
+        silent.accept()[0] as connection,
+    ):
+        assert connection.recv(1 << 16)
+        told, taken = _end(process, number)
     assert process.returncode == 128 + number, told
     # Where unwinding takes longer, a timer ends the process, and it says nothing.
     assert "interrupted: " in told
@@ -79,7 +70,15 @@ def test_a_signal_ends_what_waits_for_a_silent_server(
     assert not [path for path in site.directory.rglob(".*") if path.is_file()]
 
 
-def _wait_for(directory: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+def _end(process: command.Started, number: signal.Signals) -> tuple[str, float]:
+    """Send a signal; return what was said on standard error, and how long the end took."""
+    process.send_signal(number)
+    sent = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    return told.decode(), time.monotonic() - sent
+
+
+def _wait_for(directory: Path, pattern: str, process: command.Started) -> None:
     deadline = time.monotonic() + 60
     while process.poll() is None and not list(directory.glob(pattern)):
         assert time.monotonic() < deadline
@@ -97,14 +96,9 @@ def test_a_signal_ends_a_stage_at_work_and_the_next_run_completes_it(
     words = site.words(version="v1.21.3")[1:] if verb == "collect" else ["v1.21.3"]
     if verb == "generate":
         site.run("collect", *site.words()[1:])
-    process = subprocess.Popen(
-        site.command(verb, *words), env=site.variables(), cwd=site.directory, stderr=subprocess.PIPE, text=True
-    )
-    _wait_for(site.directory, moment, process)
-    process.send_signal(number)
-    sent = time.monotonic()
-    _, told = process.communicate(timeout=60)
-    taken = time.monotonic() - sent
+    with command.start(verb, *words, env=site.variables(), cwd=site.directory) as process:
+        _wait_for(site.directory, moment, process)
+        told, taken = _end(process, number)
     # It may have ended by itself before the signal.
     assert process.returncode in (128 + number, 0), told
     assert "Traceback" not in told
@@ -127,20 +121,13 @@ def test_a_signal_ends_a_signature_that_gpg_does_not_finish(number: signal.Signa
     shim.write_text(f'#!/bin/sh\ncase "$*" in\n*sign*) {signs} ;;\n*) exec "{real}" "$@" ;;\nesac\n')
     shim.chmod(0o755)
     variables = site.variables()
-    process = subprocess.Popen(
-        site.command("sign", "v1.21.3"),
-        env={**variables, "PATH": f"{programs}:{variables['PATH']}"},
-        cwd=site.directory,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _wait_for(programs, "pid", process)
-    assert process.poll() is None, process.communicate()
-    time.sleep(0.1)
-    process.send_signal(number)
-    sent = time.monotonic()
-    _, told = process.communicate(timeout=60)
-    assert time.monotonic() - sent < 2
+    environment = {**variables, "PATH": f"{programs}:{variables['PATH']}"}
+    with command.start("sign", "v1.21.3", env=environment, cwd=site.directory) as process:
+        _wait_for(programs, "pid", process)
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+        told, taken = _end(process, number)
+    assert taken < 2
     assert process.returncode == 128 + number, told
     assert "Traceback" not in told
     state = Path("/proc", (programs / "pid").read_text().strip(), "stat")
