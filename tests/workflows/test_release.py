@@ -7,8 +7,11 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from .conftest import DEFINITIONS, Site
 
@@ -30,10 +33,25 @@ def payload(site: Site, name: str = "rhel8", version: str = "v1.21.3") -> dict[s
     return document
 
 
-def test_a_release_for_both_els_is_published_in_the_agreed_layout(site: Site) -> None:
-    made = json.loads(site.release("--to", site.bucket, "--json").stdout)
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory, site_in: Callable[[Path], Site]) -> Site:
+    """Return a site with a release for both ELs, which tests leave as it is; its output is in ``released.json``."""
+    site = site_in(tmp_path_factory.mktemp("released"))
+    told = site.release("--to", site.bucket, "--json").stdout
+    (site.directory / "released.json").write_text(told)
+    return site
+
+
+@pytest.fixture
+def with_release(released: Site, site: Site) -> None:
+    """Write that release into a site of its own, to go on from."""
+    shutil.copytree(released.directory, site.directory, symlinks=True, dirs_exist_ok=True)
+
+
+def test_a_release_for_both_els_is_published_in_the_agreed_layout(released: Site) -> None:
+    made = json.loads((released.directory / "released.json").read_text())
     assert [(item["name"], item["serial"]) for item in made["manifests"]] == [("rhel7", 1), ("rhel8", 1)]
-    assert sorted(tree(site.bucket)) == [
+    assert sorted(tree(released.bucket)) == [
         "index.html",
         "index.json",
         "tool/0.1.0/dkp-fips-tool",
@@ -49,30 +67,28 @@ def test_a_release_for_both_els_is_published_in_the_agreed_layout(site: Site) ->
     ]
 
 
-def test_what_is_published_verifies_with_plain_gpg_and_with_ours(site: Site) -> None:
-    site.release("--to", site.bucket, "--el", "8")
-    manifest = site.bucket / MANIFEST
-    verified = json.loads(site.run("verify", manifest, "--kubernetes", "v1.21.3", "--el", "8", "--json").stdout)
+def test_what_is_published_verifies_with_plain_gpg_and_with_ours(released: Site) -> None:
+    manifest = released.bucket / MANIFEST
+    verified = json.loads(released.run("verify", manifest, "--kubernetes", "v1.21.3", "--el", "8", "--json").stdout)
     assert (verified["valid"], verified["serial"], verified["el"]) == (True, 1, 8)
-    gpg = subprocess.run(["gpg", "--verify", manifest], env=site.variables(), capture_output=True, check=False)
+    gpg = subprocess.run(["gpg", "--verify", manifest], env=released.variables(), capture_output=True, check=False)
     assert gpg.returncode == 0, gpg.stderr
-    site.run("verify", manifest, "--el", "7", code=3)
-    assert json.loads(site.run("verify", site.bucket / "tool/dkp-fips-tool", "--json").stdout)["kind"] == "tool"
+    released.run("verify", manifest, "--el", "7", code=3)
+    assert json.loads(released.run("verify", released.bucket / "tool/dkp-fips-tool", "--json").stdout)["kind"] == "tool"
     sidecar = subprocess.run(
-        ["sha256sum", "--check", "--strict", "dkp-fips-tool.sha256"], cwd=site.bucket / "tool", check=False
+        ["sha256sum", "--check", "--strict", "dkp-fips-tool.sha256"], cwd=released.bucket / "tool", check=False
     )
     assert sidecar.returncode == 0
 
 
-def test_the_digests_are_those_of_the_files_that_other_tools_unpack(site: Site, tmp_path: Path) -> None:
-    site.release("--el", "8")
-    document = payload(site)
+def test_the_digests_are_those_of_the_files_that_other_tools_unpack(released: Site, tmp_path: Path) -> None:
+    document = payload(released)
     root = tmp_path / "root"
     root.mkdir()
     (definition,) = [
-        one for one in site.upstream.world.definitions if (one.kubernetes, one.name) == ("v1.21.3", "rhel8")
+        one for one in released.upstream.world.definitions if (one.kubernetes, one.name) == ("v1.21.3", "rhel8")
     ]
-    for package in site.upstream.world.packages(definition):
+    for package in released.upstream.world.packages(definition):
         unpack = f"rpm2cpio {package} | cpio -idmu --quiet"
         subprocess.run(["bash", "-o", "pipefail", "-c", unpack], cwd=root, check=True)
     regular = [entry for entry in document["files"] if entry["type"] == "file" and entry["role"] != "ghost"]
@@ -87,10 +103,9 @@ def test_the_digests_are_those_of_the_files_that_other_tools_unpack(site: Site, 
     assert {entry["path"].lstrip("/") for entry in regular} == unpacked
 
 
-def test_the_images_are_those_that_skopeo_and_umoci_see(site: Site, tmp_path: Path) -> None:
-    site.release("--el", "8")
-    registry = site.upstream.served.registry_address.removeprefix("http://")
-    images = payload(site)["images"]
+def test_the_images_are_those_that_skopeo_and_umoci_see(released: Site, tmp_path: Path) -> None:
+    registry = released.upstream.served.registry_address.removeprefix("http://")
+    images = payload(released)["images"]
     assert len(images) == 7
     image = next(entry for entry in images if entry["component"] == "etcd")
     source = f"docker://{registry}/{image['reference']}"
@@ -112,42 +127,39 @@ def test_the_images_are_those_that_skopeo_and_umoci_see(site: Site, tmp_path: Pa
         assert entry["crypto"]["verdict"] == "proven"
 
 
-def test_a_second_run_downloads_signs_and_publishes_nothing(site: Site) -> None:
-    site.release("--to", site.bucket)
-    before, requests = tree(site.bucket), len(site.upstream.served.requests)
-    signed = tree(site.directory / "work")
-    made = json.loads(site.release("--to", site.bucket, "--json").stdout)
+def test_a_second_run_downloads_signs_and_publishes_nothing(released: Site) -> None:
+    before, requests = tree(released.bucket), len(released.upstream.served.requests)
+    signed = tree(released.directory / "work")
+    made = json.loads(released.release("--to", released.bucket, "--json").stdout)
     assert made["written"] == []
     assert {item["signature"] for item in made["manifests"]} == {"published"}
-    assert tree(site.bucket) == before
-    fetched = [line for line in site.upstream.served.requests[requests:] if ".rpm" in line]
+    assert tree(released.bucket) == before
+    fetched = [line for line in released.upstream.served.requests[requests:] if ".rpm" in line]
     assert fetched == []
-    assert {name: digest for name, (digest, _) in tree(site.directory / "work").items()} == {
+    assert {name: digest for name, (digest, _) in tree(released.directory / "work").items()} == {
         name: digest for name, (digest, _) in signed.items()
     }
 
 
-def test_another_machine_gets_the_same_bytes(site: Site, tmp_path: Path) -> None:
-    site.release("--el", "8")
+def test_another_machine_gets_the_same_bytes(released: Site, tmp_path: Path) -> None:
     other = tmp_path / "another place"
     other.mkdir()
     environment = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7", "PYTHONUTF8": "0", "COLUMNS": "40"}
-    there = Site(other, site.keys, site.gnupghome, site.upstream, environment)
+    there = Site(other, released.keys, released.gnupghome, released.upstream, environment)
     there.start(*there.words("--el", "8"), code=0, umask=0o077)
     assert (other / "work/v1.21.3/rhel8/manifest-rhel8.json").read_bytes() == (
-        site.directory / "work/v1.21.3/rhel8/manifest-rhel8.json"
+        released.directory / "work/v1.21.3/rhel8/manifest-rhel8.json"
     ).read_bytes()
 
 
-def test_the_published_tool_validates_a_node_and_finds_a_changed_byte(site: Site, tmp_path: Path) -> None:
+def test_the_published_tool_validates_a_node_and_finds_a_changed_byte(released: Site, tmp_path: Path) -> None:
     from examples.upstream import node_root
 
-    site.release("--to", site.bucket, "--el", "8")
     (definition,) = [
-        one for one in site.upstream.world.definitions if (one.kubernetes, one.name) == ("v1.21.3", "rhel8")
+        one for one in released.upstream.world.definitions if (one.kubernetes, one.name) == ("v1.21.3", "rhel8")
     ]
-    root = node_root(site.upstream.world, definition, tmp_path / "root")
-    tool, manifest = site.bucket / "tool/dkp-fips-tool", site.bucket / MANIFEST
+    root = node_root(released.upstream.world, definition, tmp_path / "root")
+    tool, manifest = released.bucket / "tool/dkp-fips-tool", released.bucket / MANIFEST
     good = subprocess.run(["sh", tool, "--root", root, "--json", manifest], capture_output=True, check=False)
     assert good.returncode == 0, good.stdout
     report = json.loads(good.stdout)
@@ -172,7 +184,7 @@ def test_a_release_with_containerd_as_a_tarball_is_only_another_file(site: Site)
     assert {item["kind"] for item in document["sources"]} == {"rpm", "tarball", "image"}
 
 
-def test_a_dry_run_shows_the_plan_and_touches_nothing(site: Site) -> None:
+def test_a_dry_run_shows_the_plan_and_touches_nothing(site: Site, released: Site) -> None:
     made = json.loads(site.release("--to", site.bucket, "--dry-run", "--json").stdout)
     assert {entry["action"] for entry in made["plan"]} == {"create"}
     # Signatures, and what names them, are not known yet.
@@ -181,9 +193,10 @@ def test_a_dry_run_shows_the_plan_and_touches_nothing(site: Site) -> None:
     assert not site.bucket.exists() or tree(site.bucket) == {}
     assert not list((site.directory / "work").rglob("*.asc"))
     assert not (site.directory / "lock.json").exists()
-    site.release("--to", site.bucket)
-    again = json.loads(site.release("--to", site.bucket, "--dry-run", "--json").stdout)
+    before = tree(released.bucket)
+    again = json.loads(released.release("--to", released.bucket, "--dry-run", "--json").stdout)
     assert {entry["action"] for entry in again["plan"]} == {"same"}
+    assert tree(released.bucket) == before
 
 
 def test_without_to_nothing_is_published_and_the_rest_is_there(site: Site) -> None:
@@ -193,7 +206,7 @@ def test_without_to_nothing_is_published_and_the_rest_is_there(site: Site) -> No
     assert (site.directory / "work/tool/dkp-fips-tool.asc").exists()
 
 
-def test_the_single_stages_end_where_the_whole_way_ends(site: Site, tmp_path: Path) -> None:
+def test_the_single_stages_end_where_the_whole_way_ends(site: Site, released: Site) -> None:
     lock: list[str | Path] = ["--lock", site.directory / "lock.json", "--first-lock"]
     site.run("collect", "v1.21.3", "--el", "8", *site.upstream.mirrors, *lock)
     site.run("generate", "v1.21.3", "--el", "8")
@@ -201,10 +214,7 @@ def test_the_single_stages_end_where_the_whole_way_ends(site: Site, tmp_path: Pa
     site.run("publish", "v1.21.3", "--el", "8", code=2)
     site.run("publish", "v1.21.3", "--el", "8", "--to", site.bucket)
     site.run("verify", site.bucket / MANIFEST)
-    other = Site(tmp_path / "whole", site.keys, site.gnupghome, site.upstream)
-    other.directory.mkdir()
-    other.release("--el", "8")
-    assert payload(site) == payload(other)
+    assert payload(site) == payload(released)
 
 
 def test_a_manifest_of_another_definition_or_serial_is_not_signed(site: Site) -> None:
@@ -231,8 +241,8 @@ def test_a_stage_without_the_one_before_it_names_that(site: Site) -> None:
     assert "fipsmanifest sign v1.21.3" in site.run("publish", "v1.21.3", "--to", site.bucket, code=4).stderr
 
 
+@pytest.mark.usefixtures("with_release")
 def test_a_changed_definition_under_the_same_serial_is_a_conflict_that_says_what_to_do(site: Site) -> None:
-    site.release("--to", site.bucket, "--el", "8")
     definitions = site.directory / "releases" / "v1.21.3"
     definitions.mkdir(parents=True)
     text = (DEFINITIONS / "v1.21.3/rhel8.toml").read_text()
@@ -251,8 +261,8 @@ def test_a_changed_definition_under_the_same_serial_is_a_conflict_that_says_what
     site.run("verify", old, "--no-state")
 
 
+@pytest.mark.usefixtures("with_release")
 def test_what_stands_as_it_was_published_is_reported_as_that(site: Site, tmp_path: Path) -> None:
-    site.release("--to", site.bucket, "--el", "8")
     first = json.loads(site.release("--to", site.bucket, "--el", "8", "--json").stdout)["manifests"][0]
     # Another manifest key changes the tool, and so what would be generated; what is published stays.
     keys = tmp_path / "keys"
@@ -267,8 +277,8 @@ def test_what_stands_as_it_was_published_is_reported_as_that(site: Site, tmp_pat
     assert made["addresses"][1].endswith(MANIFEST)
 
 
+@pytest.mark.usefixtures("with_release")
 def test_reissue_needs_nothing_but_the_bucket(site: Site) -> None:
-    site.release("--to", site.bucket, "--el", "8")
     before = payload(site)
     site.run("reissue", "v1.21.3", "--el", "8", "--reason", "key rotation", "--to", site.bucket)
     verified = json.loads(site.run("verify", site.bucket / MANIFEST, "--json").stdout)
