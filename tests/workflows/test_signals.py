@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,18 @@ from tests.support import command
 from .conftest import Site
 
 _S3 = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory, site_in: Callable[[Path], Site]) -> dict[str, Path]:
+    """Return a site's directory as it is after each stage; the caches that they name stay in the first one."""
+    after: dict[str, Path] = {}
+    site = site_in(tmp_path_factory.mktemp("stages"))
+    for stage in ("collect", "generate", "sign"):
+        site.run(stage, *(site.words()[1:] if stage == "collect" else ["v1.21.3"]))
+        after[stage] = tmp_path_factory.mktemp("after") / stage
+        shutil.copytree(site.directory, after[stage], symlinks=True)
+    return after
 
 
 @pytest.fixture
@@ -47,12 +59,17 @@ def _words(verb: str, site: Site, server: str) -> list[str | Path]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("verb", ["collect", "release", "publish", "reissue", "audit", "verify", "inspect", "bundle"])
 def test_a_signal_ends_what_waits_for_a_silent_server(
-    verb: str, number: signal.Signals, site: Site, silent: socket.socket, tmp_path: Path
+    verb: str,
+    number: signal.Signals,
+    site: Site,
+    stages: dict[str, Path],
+    silent: socket.socket,
+    tmp_path: Path,
 ) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     if verb == "publish":
-        site.release()  # signs, and publishes nothing
+        _go_on(site, stages["sign"])
     words = _words(verb, site, f"http://127.0.0.1:{silent.getsockname()[1]}")
     environment = {**site.variables(), **_S3, "TMPDIR": str(temporary)}
     with (
@@ -68,6 +85,11 @@ def test_a_signal_ends_what_waits_for_a_silent_server(
     assert "Traceback" not in told
     assert os.listdir(temporary) == []  # noqa: PTH208
     assert not [path for path in site.directory.rglob(".*") if path.is_file()]
+
+
+def _go_on(site: Site, stage: Path) -> None:
+    """Write into a site what another one had after a stage."""
+    shutil.copytree(stage, site.directory, symlinks=True, dirs_exist_ok=True)
 
 
 def _end(process: command.Started, number: signal.Signals) -> tuple[str, float]:
@@ -91,11 +113,11 @@ def _wait_for(directory: Path, pattern: str, process: command.Started) -> None:
     [("collect", "cache/blobs/sha256/*"), ("generate", "work/findings/*/*"), ("generate", "work/spool/*")],
 )
 def test_a_signal_ends_a_stage_at_work_and_the_next_run_completes_it(
-    verb: str, moment: str, number: signal.Signals, site: Site
+    verb: str, moment: str, number: signal.Signals, site: Site, stages: dict[str, Path]
 ) -> None:
     words = site.words(version="v1.21.3")[1:] if verb == "collect" else ["v1.21.3"]
     if verb == "generate":
-        site.run("collect", *site.words()[1:])
+        _go_on(site, stages["collect"])
     with command.start(verb, *words, env=site.variables(), cwd=site.directory) as process:
         _wait_for(site.directory, moment, process)
         told, taken = _end(process, number)
@@ -111,8 +133,10 @@ def test_a_signal_ends_a_stage_at_work_and_the_next_run_completes_it(
 
 # gpg may wait for a card, a pinentry or an agent for ever; the child must end too.
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_signature_that_gpg_does_not_finish(number: signal.Signals, site: Site) -> None:
-    site.release("--dry-run")
+def test_a_signal_ends_a_signature_that_gpg_does_not_finish(
+    number: signal.Signals, site: Site, stages: dict[str, Path]
+) -> None:
+    _go_on(site, stages["generate"])
     programs = site.directory / "programs"
     programs.mkdir()
     shim = programs / "gpg"
