@@ -300,12 +300,11 @@ class TestReleaseScript:
         # Each run has a work directory of its own, as a new runner has; the cache and the bucket are what is kept.
         kept = {"FIPSMANIFEST_CACHE": str(tmp_path / "cache")}
         undisturbed = {**kept, "FIPSMANIFEST_TO": str(tmp_path / "undisturbed")}
+        # Before the first object, that is the cache alone: it is killed when that is begun, and when it is whole. (A
+        # release whose work directory is kept is killed at each moment by tests/workflows/test_interrupted.py.)
         strikes = (
             "cache/blobs/sha256/*",
-            "work-1/v1.21.3/rhel8/artifacts.json",
-            "work-2/v1.21.3/rhel8/manifest-rhel8.json",
-            "work-3/tool/dkp-fips-tool.asc",
-            "work-4/v1.21.3/rhel8/manifest-rhel8.json.asc",
+            "work-1/v1.21.3/rhel8/manifest-rhel8.json.asc",
             "bucket/tool/*/dkp-fips-tool*",
             "bucket/tool/manifests/v1.21.3/1/*",
             "bucket/tool/dkp-fips-tool*",
