@@ -15,6 +15,7 @@ from examples.upstream.builds import PLAIN
 from examples.upstream.goprograms import go_version_m
 
 from fipsmanifest.model.definition_file import load
+from tests.support.worlds import make_world
 
 RELEASES = Path(__file__).parents[2] / "releases"
 EL8 = RELEASES / "v1.21.3" / "rhel8.toml"
@@ -29,7 +30,7 @@ def output(*command: str | Path, directory: Path | None = None) -> str:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     directory = tmp_path_factory.mktemp("world")
-    return World.make([EL8, LATER], directory / "upstream", directory / "gnupg", builds={"kubelet": PLAIN})
+    return make_world([EL8, LATER], directory / "upstream", directory / "gnupg", builds={"kubelet": PLAIN})
 
 
 @pytest.fixture(scope="module")
