@@ -10,9 +10,9 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
-# One more than there are cores: many tests wait for a server or a time limit. Each takes neighbouring tests, which share
+# Two more than there are cores: many tests wait for a server or a time limit. Each takes neighbouring tests, which share
 # servers and keys, and what is left of another's when it has none.
-JOBS ?= $(shell expr $$(nproc) + 1)
+JOBS ?= $(shell expr $$(nproc) + 2)
 # The commands start Python hundreds of times, and each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
