@@ -372,8 +372,24 @@ def test_a_node_report_that_contradicts_itself_is_shown_as_valid_nowhere(
         assert [one.target.status.state.value for one in of_kubelet] == ["not-satisfied"]
 
 
-def test_a_node_report_with_a_component_that_fails_is_shown_as_valid_nowhere(sarif: Sarif) -> None:
-    _is_shown_as_valid_nowhere(samples.valid_node(components=samples.node()["components"]), sarif)
+def test_a_node_report_with_a_component_that_fails_is_shown_as_valid_nowhere(sarif: Sarif, tmp_path: Path) -> None:
+    document = samples.valid_node(components=samples.node()["components"])
+
+    _is_shown_as_valid_nowhere(document, sarif)
+    (result,) = oscal(export("oscal", document), tmp_path).results
+    assert {one.target.status.state.value for one in result.findings} == {"not-satisfied"}
+
+
+def test_a_program_of_a_component_that_is_not_what_is_required_is_an_error_in_sarif() -> None:
+    def level(**changes: str) -> str:
+        document = samples.manifest()
+        document["components"][2] |= changes
+        (run,) = json.loads(export("sarif", document))["runs"]
+        return str(run["results"][0]["level"])
+
+    assert level() == "note"
+    assert level(requirement="module") == level(requirement="proven") == "error"
+    assert level(requirement="module", verdict="unlisted") == "note"
 
 
 def _is_shown_as_valid_nowhere(document: dict[str, Any], sarif: Sarif) -> None:
@@ -492,6 +508,7 @@ _CONTRADICTIONS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     ),
     "a container that was not opened": ({"unopened": [_UNOPENED]}, []),
     "one that is accepted as a program": ({"unopened": [_UNOPENED]}, [_excuse("plain")]),
+    "a refusal of a program that is not listed": ({"errors": [{"code": 5, "message": "No.", "path": "dist/none"}]}, []),
 }
 
 
@@ -503,6 +520,36 @@ def test_a_gate_that_passed_in_spite_of_what_it_lists_passed_in_no_format(what: 
         document[key] = document[key] + items
     document["gate"]["excuses"] += excuses
 
+    _passed_in_no_format(document)
+
+
+@pytest.mark.parametrize("gate", [{"passed": False}, {"proven": 0}])
+def test_a_gate_that_did_not_pass_for_no_listed_reason_passed_in_no_format(gate: dict[str, Any]) -> None:
+    document = samples.passed_inspection()
+    document["gate"] |= gate
+
+    _passed_in_no_format(document)
+
+
+def test_a_refusal_of_a_program_that_an_inspection_does_not_list_is_an_error_without_a_gate_too() -> None:
+    document = samples.passed_inspection() | {"errors": [{"code": 4, "message": "No.", "path": "dist/none"}]}
+    document["gate"] = None
+    document["files"] = document["files"][:1]
+
+    assert junit(export("junit", document))["inspection: No."] == "error"
+    assert not _is_clean(export("sarif", document))
+    assert 'class="badge good"' not in export("html", document)
+
+
+def _is_clean(log: str) -> bool:
+    """Return whether a SARIF log has no result that is not suppressed, and ended well."""
+    (run,) = json.loads(log)["runs"]
+    found = [one for one in run["results"] if "suppressions" not in one]
+    return run["invocations"][0]["executionSuccessful"] and not found
+
+
+def _passed_in_no_format(document: dict[str, Any]) -> None:
+    assert not _is_clean(export("sarif", document))
     assert json.loads(export("in-toto", document))["predicate"]["verificationResult"] == "FAILED"
     assert junit(export("junit", document))["gate: proven"] == "failure"
     assert prometheus(export("prometheus", document))["fipsmanifest_gate_passed", ()] == 0

@@ -13,10 +13,10 @@ from xml.sax.saxutils import quoteattr
 
 from ..model.acceptance import UNOPENED
 from ..model.finding import Verdict
-from ..model.manifest import ComponentVerdict, Manifest
+from ..model.manifest import Manifest
 from .documents import Inspection, NodeReport, Source, unsupported
 from .identity import visible
-from .programs import gate_passed, programs
+from .programs import gate_passed, is_met, other_failures, programs
 from .settings import Settings
 
 
@@ -141,11 +141,10 @@ def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Case]:
             yield Case("container", name, message=f"not opened, accepted: {exception.reason}")
         else:
             yield Case("container", name, "error", "unopened", f"not opened ({item.format}): {item.reason}")
-    for failure in inspection.errors:
-        # A program that the gate refuses has a case already.
-        if failure.path is None:
-            outcome = "failure" if failure.code == 5 else "error"
-            yield Case("inspection", failure.message, outcome, str(failure.code), failure.advice)
+    # A listed program that the gate refuses has a case already.
+    for failure in other_failures(source):
+        outcome = "failure" if failure.code == 5 else "error"
+        yield Case("inspection", failure.message, outcome, str(failure.code), failure.advice)
     if not found:
         yield Case("inspection", "programs", "error", "empty", "No program was found, so nothing is proven.")
     if gate is not None:
@@ -156,7 +155,7 @@ def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Case]:
 def _of_manifest(source: Source, manifest: Manifest) -> Iterator[Case]:
     for component in manifest.components:
         name = f"{component.name} ({component.architecture})"
-        if _is_met(component):
+        if is_met(component):
             note = f"{component.requirement}: '{component.verdict}'"
             yield Case("component", name, message=note + (f", {component.reason}" if component.reason else ""))
         else:
@@ -173,12 +172,3 @@ def _of_manifest(source: Source, manifest: Manifest) -> Iterator[Case]:
         yield Case("signature", "manifest", message=f"signed by {source.signature.fingerprint}")
     else:
         yield Case("signature", "manifest", "skipped", "", f"The manifest is {source.signature.state}.")
-
-
-def _is_met(component: ComponentVerdict) -> bool:
-    """Return whether a component's verdict is what its requirement asks for (`generate.policy`)."""
-    if component.requirement == "proven":
-        return component.verdict == "proven"
-    if component.requirement == "module":
-        return component.verdict in ("proven", "unlisted")
-    return component.verdict != "unreadable"

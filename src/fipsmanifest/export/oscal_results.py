@@ -139,6 +139,9 @@ def _finding(source: Source, report: NodeReport, check: str) -> dict[str, Any]:
     if satisfied and report.hides_failures:
         satisfied = False
         remarks += " The report left out results that are failures or unknown, which may be of this check."
+    if satisfied and report.verdict == "valid" and not report.is_valid:
+        satisfied = False
+        remarks += " The report contradicts its verdict."
     if satisfied and report.verdict == "untrusted":
         satisfied = False
         remarks += " The manifest is not trusted."

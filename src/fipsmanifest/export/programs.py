@@ -9,8 +9,8 @@ from typing import Any
 from ..inspect.verdict import describe_verdict
 from ..model.acceptance import UNOPENED, reason_not_acceptable
 from ..model.finding import CryptoFacts, DetectedModule, Verdict
-from ..model.manifest import Crypto, File, Manifest, Module
-from .documents import AppliedException, InspectedFile, Inspection, Source
+from ..model.manifest import ComponentVerdict, Crypto, File, Manifest, Module
+from .documents import AppliedException, Failure, InspectedFile, Inspection, Source
 
 #: Verdicts that need no exception: the gate passes them without an exception (`docs/gate.md`).
 HARMLESS = frozenset({Verdict.PROVEN, Verdict.NO_CRYPTO, Verdict.NOT_GO})
@@ -99,6 +99,23 @@ def gate_passed(source: Source) -> bool:
     explained = all(one.harmless or one.exception(exceptions) for one in listed)
     opened = all((one.path, one.container, UNOPENED) in exceptions for one in inspection.unopened)
     return gate.passed and gate.proven > 0 and proven and explained and opened
+
+
+def other_failures(source: Source) -> list[Failure]:
+    """Return why an inspection did not end with 0, without what is said of the programs that it lists."""
+    if not isinstance(source.document, Inspection):
+        return []
+    listed = {(program.path, program.container) for program in programs(source)}
+    return [one for one in source.document.errors if one.path is None or (one.path, one.container) not in listed]
+
+
+def is_met(component: ComponentVerdict) -> bool:
+    """Return whether a component's verdict is what its requirement asks for (`generate.policy`)."""
+    if component.requirement == "proven":
+        return component.verdict == "proven"
+    if component.requirement == "module":
+        return component.verdict in ("proven", "unlisted")
+    return component.verdict != "unreadable"
 
 
 def modules(source: Source) -> Mapping[str, Module]:

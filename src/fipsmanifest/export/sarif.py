@@ -16,7 +16,7 @@ from ..model.acceptance import UNOPENED
 from ..model.manifest import Manifest
 from .documents import AppliedException, Check, Failure, Inspection, NodeReport, Source
 from .identity import URN, identifier, visible
-from .programs import Program, programs
+from .programs import Program, gate_passed, is_met, other_failures, programs
 from .settings import Settings
 from .text import write_json
 
@@ -76,7 +76,8 @@ def _of_programs(source: Source) -> Iterator[dict[str, Any]]:
     if isinstance(document, Inspection):
         refused, exceptions = document.refused, document.exceptions
     elif isinstance(document, Manifest):
-        accepted = {item.name for item in document.components if item.requirement in ("known", "module")}
+        accepted = {item.name for item in document.components}
+        accepted -= {item.name for item in document.components if item.requirement == "proven" or not is_met(item)}
     for program in programs(source):
         key = program.path, program.container
         if key in refused:
@@ -145,9 +146,10 @@ def _notifications(source: Source) -> Iterator[dict[str, Any]]:
             where = f"{item.path} in {item.container}" if item.container else item.path
             if (item.path, item.container, UNOPENED) not in exceptions:
                 yield _notification(f"{where} was not opened ({item.format}): {item.reason}")
-        for failure in document.errors:
-            if failure.path is None:
-                yield _notification(f"{failure.message} {failure.advice}".strip())
+        for failure in other_failures(source):
+            yield _notification(f"{failure.message} {failure.advice}".strip())
+        if document.gate is not None and not document.errors and not gate_passed(source):
+            yield _notification("The gate did not pass, or the inspection contradicts that it did.")
     if next(programs(source), None) is None:
         yield _notification("No program was found, so nothing is proven.")
 
