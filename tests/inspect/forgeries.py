@@ -178,10 +178,10 @@ def moved_by_its_program_headers() -> bytes:
     return edits.with_program_headers(data, headers)
 
 
-def _other_code_from(data: bytes, cut: int, page: int) -> bytes:
-    """Let the code from address ``cut`` on come from a copy whose first byte, on its page's border, is another."""
+def other_code_from(data: bytes, cut: int, page: int) -> bytes:
+    """Let the segment from address ``cut`` on come from a copy whose first byte, on its page's border, is another."""
     headers = edits.program_headers(data)
-    (code,) = (header for header in headers if header[0] == 1 and header[1] & 1)
+    (code,) = (header for header in headers if header[0] == 1 and header[3] <= cut < header[3] + header[5])
     _, flags, offset, address, _, size, _, _ = code
     low = cut // page * page
     data += bytes(-len(data) % page)
@@ -204,14 +204,14 @@ def _address(data: bytes, place: int) -> int:
 def module_over_two_segments() -> bytes:
     """The file has the whole module in one piece, but memory its first page only, and a changed copy of the rest."""
     data = programs.boring().read_bytes()
-    return _other_code_from(data, (_address(data, edits.module_offset(data)) // 4096 + 2) * 4096, 4096)
+    return other_code_from(data, (_address(data, edits.module_offset(data)) // 4096 + 2) * 4096, 4096)
 
 
 def module_overlaid(data: bytes, module: str) -> bytes:
     """A segment begins within the 64 KiB that hold the module's end: with such pages, it covers that."""
     row = known(module)
     end = _address(data, start_of(data, module) + row.digest_offset + len(row.digest))
-    return _other_code_from(data, -(-end // 4096) * 4096, 65536)
+    return other_code_from(data, -(-end // 4096) * 4096, 65536)
 
 
 def segments_of_nothing_over_the_module(*, at_end: bool = False) -> bytes:

@@ -168,3 +168,12 @@ def test_all_loaders_agree_on_segments_that_share_no_page(layout: list[tuple[int
     assert len(found.spaces) == len(memory.LOADERS)
     assert all(found.contains(load) for load in loads)
     assert all(found.is_executable(load.address, load.offset, load.size) for load in loads[:-1])
+
+
+def test_a_segment_in_front_of_one_with_higher_addresses_may_have_bytes_of_the_file_where_zeros_should_be() -> None:
+    # Up to Linux 6.6, zeros are made behind the highest address of the file's bytes so far, and no lower one.
+    high, low = Load(0x6000, 0x500000, PAGE, PAGE, DATA), Load(0x5000, 0x480000, 0x800, 0x900, DATA)
+    assert map_file((*BEGIN, low, high), (PAGE,)).contains(low)
+    found = map_file((*BEGIN, high, low), (PAGE,))
+    assert (0x480000, 0x481000, 0x5000, DATA) in shown(found.spaces[0])
+    assert not found.contains(low)

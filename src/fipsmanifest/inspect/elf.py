@@ -12,7 +12,7 @@ from typing import Literal
 
 from ..errors import ValidationFailed
 from ..model.finding import ElfFacts
-from .memory import EMPTY, EXECUTE, WRITE, Memory
+from .memory import EMPTY, EXECUTE, WRITE, Load, Memory
 
 MAGIC = b"\x7fELF"
 """The first bytes of every ELF file."""
@@ -112,6 +112,16 @@ class Elf:
     def loads(self) -> tuple[Segment, ...]:
         """The PT_LOAD segments."""
         return tuple(segment for segment in self.segments if segment.kind == "load")
+
+    @cached_property
+    def mappings(self) -> tuple[Load, ...]:
+        """The PT_LOAD segments as loaders take them."""
+        return tuple(Load(load.offset, load.address, load.size, load.memory, load.flags & 7) for load in self.loads)
+
+    @cached_property
+    def is_mapped_apart(self) -> bool:
+        """Whether on pages of any size no segment has bytes of another one."""
+        return all(map(self.memory.contains, self.mappings))
 
     @cached_property
     def executable(self) -> tuple[Segment, ...]:

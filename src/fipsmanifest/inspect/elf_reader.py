@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..model.finding import ElfFacts
 from .elf import PAGE, Elf, Section, Segment, SegmentKind, UnreadableElf
-from .memory import EXECUTE, PAGES, READ, Load, Memory, map_file
+from .memory import EXECUTE, PAGES, READ, Memory, map_file
 from .source import ByteSource
 
 #: ELF machine number -> RPM's name, for the two that have a BoringCrypto module.
@@ -187,14 +187,13 @@ def _check_loads(loads: tuple[Segment, ...], *, strict: bool) -> None:
 def _memory(elf: Elf, *, strict: bool) -> Memory:
     """Return what loaders make of a program. Raises `UnreadableElf` where a loader would not do what its headers say.
 
-    On pages larger than 4 KiB that concerns only the bytes that differ (`Memory.is_executable`): most programs that
-    were linked for the smaller pages do not start there.
+    On larger pages that concerns only a module (`Memory.is_executable`, `Elf.is_mapped_apart`): most programs that were
+    linked for pages of 4 KiB do not start there.
     """
-    loads = tuple(Load(load.offset, load.address, load.size, load.memory, load.flags & 7) for load in elf.loads)
-    found = map_file(loads, (PAGE,))
-    if strict and not all(found.contains(load) for load in loads):
+    found = map_file(elf.mappings, (PAGE,))
+    if strict and not all(map(found.contains, elf.mappings)):
         raise UnreadableElf("overlapping-segments")
-    return map_file(loads, PAGES[elf.facts.machine]) if strict else found
+    return map_file(elf.mappings, PAGES[elf.facts.machine]) if strict else found
 
 
 def _extra_executable(elf: Elf, size: int) -> Iterator[Segment]:

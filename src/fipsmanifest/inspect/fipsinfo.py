@@ -108,6 +108,9 @@ def _compute(source: ByteSource, elf: Elf, ranges: tuple[int, ...]) -> str | Non
     code = elf.offset_of(ranges[0])
     if code is None or not elf.memory.is_executable(ranges[0], code, ranges[1] - ranges[0]):
         return None
+    # Its constants and variables are in segments of others.
+    if not elf.is_mapped_apart:
+        return None
     mac = hmac.new(_KEY, _PREFIX, hashlib.sha256)
     for start, end in zip(ranges[::2], ranges[1::2], strict=True):
         length = end - start

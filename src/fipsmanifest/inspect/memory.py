@@ -252,10 +252,15 @@ def _map_file(space: Space, load: Load, page: int) -> None:
 def _contains(space: Space, load: Load) -> bool:
     if not _maps_all(space, load, load.flags, _ALL):
         return False
-    # Zeros, or what follows in the file where the last page cannot be written.
+    # Zeros, or what follows in the file where the last page cannot be written. Up to Linux 6.6 the latter is there also
+    # where it can be, of a segment behind which is none of higher addresses.
     return all(
         part.offset is None
-        or (part.offset == load.offset + part.start - load.address and part.flags == load.flags & _ALL)
+        or (
+            part.offset == load.offset + part.start - load.address
+            and part.flags == load.flags & _ALL
+            and not part.flags & WRITE
+        )
         for part in space.between(load.address + load.size, load.address + load.memory)
     )
 
