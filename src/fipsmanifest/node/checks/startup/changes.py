@@ -32,15 +32,30 @@ CHANGES_ROOT = re.compile(
     _START + r"(?:chroot|nsenter|unshare|bwrap|pivot_root|switch_root)\s|\bRootDirectory=|\bBindPaths="
 )
 # The last word of these commands, or what follows a sign or an option, is where they write.
-_WRITERS = frozenset(("mount", "cp", "mv", "ln", "install", "rsync", "tee"))
+_WRITERS = frozenset(
+    ("mount", "systemd-mount", "systemd-dissect", "unzip", "cp", "mv", "ln", "install", "rsync", "tee")
+)
 _WRITTEN = ("-o", "-O", "--output", "-C", "--directory")
 _COMMAND = re.compile(r"[^\n;&|]+")
 # What a command has that is read word by word: most have none of it.
-_MAY_WRITE = re.compile(r">|-[oOC]|--output|--directory|of|mount|cp|mv|ln|install|rsync|tee")
+_MAY_WRITE = re.compile(r">|-[oOC]|--output|--directory|of|mount|systemd-dissect|unzip|cp|mv|ln|install|rsync|tee")
 _MAY_CONTAIN = re.compile(r"ctr|runc|podman|docker|nerdctl")
 _IMAGE_END = re.compile(r"[@:]")
 _REDIRECTED = re.compile(r"[0-9]?>+[ \t]*([^\s>]*)")
 _BETWEEN = re.compile(r"[\s'\"()=]+")
+# These write nothing, although a path is the last word of theirs.
+_NO_WRITER = re.compile(
+    r"\bmount\s[^\n;&|]*(?:\bremount\b|--make-)|\btar\s+(?:-\S+\s+)*?(?:-?[a-wyzA-Z]*[ct][a-wyzA-Z]*|--create)\s"
+)
+# What puts another version of a package in the place of the installed one.
+_INSTALLS = re.compile(
+    r"\b(?:dnf|yum|microdnf|rpm)\s(?=(?:[^\n;&|]*\s)?"
+    r"(?:(?:local|re)?install|update|upgrade|downgrade|-(?![A-Za-z]*[qV])[A-Za-z]*[UFi][A-Za-z]*)\s)[^\n;&|]*"
+)
+# Another kernel, and units of an image; vendors' units merge extensions and change the root of the initramfs.
+_REPLACES_ROOT = re.compile(
+    r"\b(?:kexec\s+(?:-\S+\s+)*(?:-l|-e|--load|--exec)|portablectl\s+(?:-\S+\s+)*(?:re)?attach)\b[^\n;&|]*"
+)
 _MANAGER = re.compile(
     r"\bsystemctl\s+(?!(?:-\S+\s+)*--user\s)(?:-\S+\s+)*"
     r"(?:(?:set-environment|import-environment|link)\s|enable\s+(?:-\S+\s+)*/)[^\n;&|]*"
@@ -56,7 +71,7 @@ def judge(subject: str, text: str, path: str, programs: Programs, component: Opt
 
 def _found(text: str, programs: Programs) -> Iterator[Tuple[str, str]]:
     for target in map(posixpath.normpath, _targets(text)):
-        covers = any(one == target or one.startswith(target + "/") for one in programs.paths)
+        covers = any(one == target or one.startswith(target.rstrip("/") + "/") for one in programs.paths)
         if (
             covers
             or target.startswith(BINARY_FORMATS)
@@ -65,6 +80,12 @@ def _found(text: str, programs: Programs) -> Iterator[Tuple[str, str]]:
             yield "replaced-at-start", "writes or mounts over {}".format(target)
     for component, file in programs.configured_in(text)[:1]:
         yield "wrapped", "starts a program that is not listed with the configuration of {} ({})".format(component, file)
+    for match in _INSTALLS.finditer(text):
+        for word in map(posixpath.basename, match.group().split()):
+            if re.split(r"[-.=*]", word)[0] in programs.hosted:
+                yield "replaced-at-start", "installs {}".format(word)
+    for match in _REPLACES_ROOT.finditer(text):
+        yield "replaced-at-start", match.group()
     for match in _MANAGER.finditer(text):
         yield "environment", match.group(0)
     starts = programs.listed_in(text) or programs.called_in(text)
@@ -75,13 +96,14 @@ def _found(text: str, programs: Programs) -> Iterator[Tuple[str, str]]:
 def _targets(text: str) -> Iterator[str]:
     """Return the paths that commands write to or mount over."""
     for match in _COMMAND.finditer(text):
-        if _MAY_WRITE.search(match.group()) is None:
+        if _MAY_WRITE.search(match.group()) is None or _NO_WRITER.search(match.group()):
             continue
         found = [one.strip("'\")") for one in _REDIRECTED.findall(match.group())]
         words = [one for one in _BETWEEN.split(_REDIRECTED.sub(" ", match.group())) if one]
         if _WRITERS.intersection(map(posixpath.basename, words)):
             found += words[-1:]
         found += [words[at + 1] for at, word in enumerate(words[:-1]) if word in (*_WRITTEN, "of")]
+        found += [word[2:] for word in words if word.startswith("-C/")]
         yield from (one for one in found if one.startswith("/"))
 
 

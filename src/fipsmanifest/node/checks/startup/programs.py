@@ -115,6 +115,11 @@ class Programs:
             self.paths.add(self.node_files.resolved(path))
 
     @property
+    def hosted(self) -> Set[str]:
+        """The names of programs in packages, and of their components."""
+        return set(self.host).union(*self.host.values())
+
+    @property
     def is_live(self) -> bool:
         """Whether the node runs: the check of processes judges what was started then."""
         return self._node.live
