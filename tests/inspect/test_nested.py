@@ -465,6 +465,16 @@ def test_a_layer_is_judged_by_its_tar_whatever_its_table_of_contents_says(tmp_pa
         ({"Entrypoint": ["env", "GODEBUG=fips140=off", "/bin/native"]}, "other-module"),
         ({"cmd": ["sh", "-c", "export GODEBUG='http2client=0,fips140=off'; exec /bin/native"]}, "other-module"),
         ({"Healthcheck": {"Test": ["CMD", "env", "GODEBUG=fips140=off", "/bin/native"]}}, "other-module"),
+        # `env` takes all of its argument, and what a shell puts together is not followed.
+        ({"Cmd": ["env", "GODEBUG=a=1 b,fips140=off", "/bin/native"]}, "other-module"),
+        ({"Cmd": ["sh", "-c", "export GODEBUG=${NONE}fips140=off; exec /bin/native"]}, "other-module"),
+        ({"Cmd": ["sh", "-c", "mode=fips140=off; GODEBUG=$mode exec /bin/native"]}, "other-module"),
+        ({"Cmd": ["bash", "-c", "export GODEBUG+=,fips140=off; exec /bin/native"]}, "other-module"),
+        ({"Cmd": ["sh", "-c", 'GODEBUG=fips"140"=off exec /bin/native']}, "other-module"),
+        ({"Cmd": ["sh", "-c", "GODEBUG=`cat /mode` exec /bin/native"]}, "other-module"),
+        ({"Cmd": ["sh", "-c", "read GODEBUG < /mode; export GODEBUG; exec /bin/native"]}, "other-module"),
+        ({"Cmd": ["sh", "-c", 'GODEBUG="$GODEBUG,fips140=only"; export GODEBUG; exec /bin/native']}, "proven"),
+        ({"Cmd": ["sh", "-c", "echo ${GODEBUG}; unset GODEBUG; exec /bin/native"]}, "proven"),
     ],
 )
 def test_an_image_that_switches_fips_mode_off_has_no_proven_native_program(

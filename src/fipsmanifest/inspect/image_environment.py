@@ -32,6 +32,15 @@ _LOADERS = re.compile(r"(?:.*/)?ld(?:-linux|-musl|64|-2|\.so)[^/]*\Z")
 #: An assignment among a command's words, or in the text of a shell.
 _ASSIGNMENT = re.compile(rf"""({"|".join((_VARIABLE, *_LOADER))})=["']?([^\s"';&|]*)""")
 
+#: A mention of GODEBUG that leaves it as it is or unset, and an assignment of a plain value, perhaps to the one before.
+_HARMLESS = re.compile(
+    r"""\$(?:\{GODEBUG\}|GODEBUG\b)|(?:\b(?:export|unset)|-u)[ \t]+GODEBUG\b(?!\+?=)"""
+    r"""|\bGODEBUG=(["']?)(?:\$(?:\{GODEBUG\}|GODEBUG\b))?[\w=,.#*+:/@%-]*\1(?=["'`]?(?:[\s;&|)]|\Z))"""
+)
+_NAMED = re.compile(rf"\b{_VARIABLE}\b")
+#: A setting that switches FIPS mode off, wherever in a command it is.
+_SETTING = re.compile(r"fips140\s*=\s*(?!(?:on|only|debug)\b)")
+
 
 def findings_in(platform: ImagePlatform, loading: Iterable[str], findings: Iterable[Finding]) -> Iterator[Finding]:
     """Yield the findings of an image's files as what they are in that image.
@@ -97,15 +106,27 @@ def _read(platform: ImagePlatform) -> _Environment:
         tuple(text.split("=", 1)) for config in configs for env in _values(config, "env") for text in _texts(env)
     ]
     loading: set[str] = set()
+    is_off = False
     for config in configs:
         for command in (found for name in _COMMANDS for found in _values(config, name)):
             words = list(_texts(command))
             variables += (pair for word in words for pair in _ASSIGNMENT.findall(word))
+            is_off = is_off or any(map(_may_switch_off, words))
             if any(map(_LOADERS.match, words)):
                 loading.update(code for option, code in _OPTIONS.items() for word in words if word.startswith(option))
     settings = [found[1] for found in variables if found[0] == _VARIABLE and len(found) == 2]
     loading.update(_LOADER[found[0]] for found in variables if found[0] in _LOADER and any(found[1:]))
-    return _Environment(any(map(switches_fips_off, settings)), frozenset(loading))
+    return _Environment(is_off or any(map(switches_fips_off, settings)), frozenset(loading))
+
+
+def _may_switch_off(word: str) -> bool:
+    """Return whether a word of a command may set GODEBUG to what switches FIPS mode off.
+
+    What a shell puts together is not followed: a mention that is no plain assignment may do so.
+    """
+    if not _NAMED.search(word):
+        return False
+    return _SETTING.search(word) is not None or _NAMED.search(_HARMLESS.sub("", word)) is not None
 
 
 def _texts(value: object) -> Iterator[str]:
