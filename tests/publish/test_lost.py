@@ -151,10 +151,14 @@ def test_a_serial_that_was_withdrawn_is_never_made_anew_and_a_reissue_passes_ove
     with pytest.raises(FipsManifestError, match="withdrawn: it cannot be published again") as caught:
         publish(wanted_release(release_key, serial=2, kubelet=b"other"), bucket, consumer)
     words = ("reissue", "v1.21.3", "--el", "8", "--reason", "the second was withdrawn", "--to", str(root), "--json")
-    made = [json.loads(run(root, release_key, *words))["serial"] for _ in range(2)]
+    environment = {**os.environ, "GNUPGHOME": str(release_key.home)}
+    made = [command.run(*words, "--keys", release_key.trust, env=environment) for _ in range(2)]
 
     assert caught.value.exit_code == 6
-    assert made == [3, 3]
+    assert [json.loads(one.stdout)["serial"] for one in made] == [3, 3]
+    # Who can write to the bucket can write that into the index.
+    said = "Serial 2 was withdrawn, as index.json says, which is not signed: serial 3 has the content of serial 1."
+    assert [said in one.stderr for one in made] == [True, False]
 
 
 def test_a_serial_that_is_gone_is_not_made_with_another_content(

@@ -128,6 +128,9 @@ def reissue(
         before, below, release, reason, bucket, reader, signer, dry_run=dry_run
     ):
         serial = _beside(release, serial, +1, withdrawn)
+        if serial > before.document.serial + 1:
+            # The index is not signed: who can write to the bucket can take the newest serial away for a withdrawn one.
+            progress.note(_describe_withdrawal(before.document.serial, serial))
         payload = canonical({**content, "serial": serial, "reason": reason, "created": write_time(moment)})
         signed = payload if dry_run else signer.manifest(payload)
     manifest = ManifestToPublish(release.issue(serial), signed)
@@ -151,6 +154,15 @@ def _describe_acceptance(revoked: str, manifest: StoredManifest, data: bytes) ->
     return (
         f"The revoked key {revoked} is accepted once: serial {serial}, signed "
         f"{manifest.signed_at:%Y-%m-%d %H:%M:%S %Z}, SHA-256 of the signed file {hashlib.sha256(data).hexdigest()}."
+    )
+
+
+def _describe_withdrawal(before: int, serial: int) -> str:
+    """Return a sentence about the serials between the one that is issued again and its new serial."""
+    gone = f"Serial {serial - 1} was" if serial == before + 2 else f"Serials {before + 1} to {serial - 1} were"
+    return (
+        f"{gone} withdrawn, as index.json says, which is not signed: serial {serial} has the content of serial "
+        f"{before}. If that is not so, find out who removed it."
     )
 
 
