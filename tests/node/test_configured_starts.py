@@ -99,6 +99,10 @@ NAMED: dict[str, Change] = {
         "/usr/lib/python3.9/site-packages/dnf-plugins/x.py", 'subprocess.run(["/opt/plain/agent"])\n'
     ),
     "a plugin of yum": file("/usr/lib/yum-plugins/x.py", 'os.system("/opt/plain/agent")\n'),
+    "a script that a configuration names": all_of(
+        lambda t: script(t, "/opt/go", 'A=/opt/plain\nexec "$A/agent"\n'),
+        file("/etc/ssh/sshd_config", "AuthorizedKeysCommand /opt/go\n"),
+    ),
     "the vendor's binary formats": file("/usr/lib/binfmt.d/x.conf", ":x:M::XX::/opt/plain/agent:\n"),
 }
 
@@ -189,6 +193,10 @@ DOUBTS: dict[str, tuple[str, Change]] = {
             lambda t: t.place("/efi/EFI/Linux/a.efi").write_bytes(image("fips=1 init=/opt/x")),
         ),
     ),
+    "a module of the name service": (
+        "library-path",
+        file("/etc/nsswitch.conf", "passwd: files\nhosts: files own dns\n"),
+    ),
     "a generator of this start": ("generator", copy("/run/systemd/system-generators/x")),
     "a temporary file's path with an escape": replaced('L+ "/usr/bin/\\x6bubelet" - - - - /opt/x'),
     "a temporary file's path with a backslash, as systemd 219 reads it": replaced(
@@ -264,7 +272,16 @@ ORDINARY: dict[str, Change] = {
         "[Mount]\nWhat=binfmt_misc\nWhere=/proc/sys/fs/binfmt_misc\nType=binfmt_misc\n",
     ),
     "a list of files": file("/etc/fapolicyd/fapolicyd.trust", "/opt/plain/agent 27648 0123\n"),
+    "the vendor's name services": file(
+        "/etc/nsswitch.conf",
+        "# In order\npasswd:     sss files systemd\nhosts:      files dns myhostname # own\n"
+        "services: files [NOTFOUND=return] sss\ngroup: files [SUCCESS=merge] systemd\nautomount:  files sss\n",
+    ),
     "a comment": file("/etc/ssh/sshd_config", "# AuthorizedKeysCommand /opt/plain/agent\n"),
+    "a script": all_of(
+        lambda t: script(t, "/opt/go", "# /opt/plain/agent\nexec /usr/bin/kubelet --version\n"),
+        file("/etc/mdadm.conf", "PROGRAM /opt/go\n"),
+    ),
     "a listed program": file("/etc/monit.d/kubelet", "check process kubelet\n start = /usr/bin/kubelet\n"),
     "further temporary files of vendors": file(
         "/usr/lib/tmpfiles.d/x.conf",

@@ -92,6 +92,14 @@ BUILDS: dict[str, Change] = {
     "a drop-in of a user's socket": of_user(
         ".config/systemd/user/x.socket.d/x.conf", "[Socket]\nExecStartPre=/opt/plain/agent\n"
     ),
+    "a unit of a user whom systemd's records have": all_of(
+        file("/var/lib/systemd/linger/eve", ""),
+        file("/etc/userdb/eve.user", '{"userName": "eve", "uid": 1000, "homeDirectory": "\\/srv\\/eve"}'),
+        file("/srv/eve/.config/systemd/user/x.service", AGENT),
+    ),
+    "a unit of a user whom a directory has": all_of(
+        file("/var/lib/systemd/linger/eve", ""), file("/home/eve/.config/systemd/user/x.service", AGENT)
+    ),
     "a user's unit of Podman": of_user(".config/containers/systemd/x.container", QUADLET),
     "root's unit of Podman": file("/root/.config/containers/systemd/a/x.container", QUADLET),
     "a directory that a shell enters": service("ExecStart=/bin/sh -c 'cd /opt/plain && ./agent'"),

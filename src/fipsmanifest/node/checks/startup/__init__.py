@@ -49,6 +49,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         *places.check(node, known),
         *environment.preloaded(node),
         *environment.redirected(node),
+        *environment.services(node),
         *kubelet.check(node, manifests, settings, known, configured.sockets),
         *runtime.check(node, configured, known),
         *restarted.check(node, known),

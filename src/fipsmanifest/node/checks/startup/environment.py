@@ -6,7 +6,7 @@ import fnmatch
 import itertools
 import posixpath
 import re
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ....trust.text import visible
 from ... import tree
@@ -28,6 +28,13 @@ _NEEDED = re.compile(
 )
 # Searched before these, by what the processor can: since glibc 2.33, and until 2.36 (ld.so(8)).
 _BY_PROCESSOR = ("glibc-hwcaps", "tls", "haswell", "x86_64", "avx512_1", "atomics")
+_SERVICES = "/etc/nsswitch.conf"
+_DATABASE = re.compile(r"(?m)^[ \t]*[a-z]+:([^#\n]*)")
+# Those of glibc, systemd and Enterprise Linux, and of directories and clouds that are usual there.
+_KNOWN_SERVICE = re.compile(
+    r"(?:files|db|dns|compat|nis|nisplus|hesiod|systemd|myhostname|mymachines|resolve|sss|altfiles|winbind|wins|ldap"
+    r"|mdns[46]?(?:_minimal)?|libvirt(?:_guest)?|(?:cache_)?oslogin|cache|extrausers|usrfiles|vas[34]|centrifydc|lsass)\Z"
+)
 _FEWER = "Remove directories from /etc/ld.so.conf that nothing needs, and run ldconfig."
 _INCLUDED = re.compile(r"(?m)^[ \t]*include[ \t]+(.+)")
 _ADVICE = "Remove {} there, start the service again, and find out who set it."
@@ -121,6 +128,22 @@ def _hidden_libraries(node: Node, candidates: Sequence[str]) -> List[Result]:
     advice = "Remove its directory from /etc/ld.so.conf, run ldconfig, and give it to the programs that need it alone."
     actual, expected = ", ".join(hiding[:8]), "the operating system's libraries"
     return [result("ld.so.cache", UNKNOWN, expected, actual, "library-path", _CACHE, advice)]
+
+
+def services(node: Node) -> Iterator[Result]:
+    """Return a doubt where the name service has a module of its own: the kubelet and containerd load it (nss(5)).
+
+    On a running node the code of their processes is compared.
+    """
+    text = ""
+    with contextlib.suppress(OSError, tree.NotRegular):
+        text = "" if node.live else tree.read_small(node.root, _SERVICES, _MAX_PRELOAD)
+    words = re.sub(r"\[[^\]\n]*\]", " ", " ".join(_DATABASE.findall(text))).split()
+    others = [one for one in dict.fromkeys(words) if not _KNOWN_SERVICE.match(one)]
+    if others:
+        advice = "Remove it there, or inspect its library: components of the release load it."
+        actual, expected = ", ".join(others[:8]), "the operating system's name services"
+        yield result(_SERVICES, UNKNOWN, expected, actual, "library-path", _SERVICES, advice)
 
 
 def _exists(node: Node, base: str, path: str) -> bool:

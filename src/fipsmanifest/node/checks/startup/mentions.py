@@ -13,8 +13,10 @@ import re
 import stat
 from typing import Dict, Iterator, List, Sequence, Set, Tuple
 
+from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, UNKNOWN, Node, Result
+from . import shell
 from .programs import OTHER, Programs
 from .results import result
 
@@ -51,6 +53,7 @@ _MAX_DEPTH = 12
 _MAX_LINKED = 2000  # files below links
 _MAX_LINKED_TOTAL = 16 * 1024 * 1024
 _MAX_LINKED_DEPTH = 3
+_MAX_NAMED = 500  # paths in a script
 _MAX_KNOWN = 20_000  # paths that are remembered
 _ADVICE = "Find out whether it starts the program, and remove that or name the release's own one."
 
@@ -66,28 +69,45 @@ def check(node: Node, programs: Programs, found: Sequence[Result]) -> List[Resul
     judged = {str(one.evidence.get("path")) for one in bad}.union(one.subject for one in bad)
     told = "\n".join(str(one.actual) for one in bad)
     results: List[Result] = []
-    seen: Dict[bytes, str] = {}
+    seen: Dict[bytes, Tuple[str, str]] = {}
     for path, content in _texts(node, results):
         for word in dict.fromkeys(_PATH.findall(_COMMENT.sub(b"", content))):
             if len(seen) > _MAX_KNOWN:
                 seen.clear()
             if word not in seen:
                 seen[word] = _build(programs, word)
-            shown = word.decode("utf-8", "backslashreplace") if seen[word] else ""
+            shown, component = seen[word]
             if shown and path not in judged and shown not in told:
-                verb = "leads to" if shown == path else "names"
-                actual = "{} {}, another build of {}".format(verb, shown, seen[word])
-                results.append(result(path, UNKNOWN, None, actual, "other-build", path, _ADVICE, component=seen[word]))
+                verb = "leads to" if shown == path or os.fsencode(shown) != word else "names"
+                actual = "{} {}, another build of {}".format(verb, visible(shown), component)
+                results.append(result(path, UNKNOWN, None, actual, "other-build", path, _ADVICE, component=component))
                 break
     return results
 
 
-def _build(programs: Programs, word: bytes) -> str:
-    """Return the component of another build at a path; empty for any other file, or none."""
+def _build(programs: Programs, word: bytes) -> Tuple[str, str]:
+    """Return another build at a path, or in the script there, and its component; empty for any other file, or none."""
     path = posixpath.normpath(word.decode("utf-8", "surrogateescape"))
+    component = _component(programs, path)
+    if component:
+        return path, component
+    script = programs.node_files.script(path) or ""
+    for one in itertools.islice(dict.fromkeys(_PATH.findall(_in_script(script, path))), _MAX_NAMED):
+        named = posixpath.normpath(one.decode("utf-8", "surrogateescape"))
+        component = _component(programs, named)
+        if component:
+            return named, component
+    return "", ""
+
+
+def _component(programs: Programs, path: str) -> str:
     if not programs.node_files.is_file(path) or programs.find(path).status != OTHER:
         return ""
     return programs.build_of(path) or ""
+
+
+def _in_script(script: str, path: str) -> bytes:
+    return _COMMENT.sub(b"", shell.expand(script, path).encode("utf-8", "surrogateescape")) if script else b""
 
 
 def _texts(node: Node, results: List[Result]) -> Iterator[Tuple[str, bytes]]:

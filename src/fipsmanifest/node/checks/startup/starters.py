@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import posixpath
 import re
 from typing import AbstractSet, Dict, Iterator, List, Sequence, Set, Tuple
@@ -45,6 +46,7 @@ _BUS_POLICIES = ("/etc/dbus-1/system.d", "/usr/share/dbus-1/system.d")
 _BUS = ("/etc/dbus-1/system.conf", "/etc/dbus-1/system-local.conf")
 _SERVICE_DIRECTORY = re.compile(r"<servicedir>\s*(/[^<\s]*)\s*</servicedir>")
 _LINGERING = "/var/lib/systemd/linger"  # a file for each user whose units start without a session (loginctl(1))
+_USER_RECORDS = ("/etc/userdb", "/run/userdb", "/usr/local/lib/userdb", "/usr/lib/userdb")  # nss-systemd(8)
 _UDEV_PROGRAMS = "/usr/lib/udev /lib/udev"  # where rules have programs without a directory (udev(7))
 _USER_UNITS: Tuple[str, ...] = ("/etc/systemd/user", "/etc/xdg/systemd/user", "/run/systemd/user")
 _USER_UNITS += ("/usr/local/lib/systemd/user", "/usr/lib/systemd/user", "/lib/systemd/user")
@@ -319,11 +321,22 @@ def _configured_directories(node: Node, results: List[Result]) -> Iterator[str]:
         yield from _SERVICE_DIRECTORY.findall(read_text(node, path, []))
     for directory in ("/etc/tuned", "/usr/lib/tuned"):
         yield from (posixpath.join(directory, name) for name in list_names(node, directory, []))
-    lingering = set(list_names(node, _LINGERING, results))
-    for line in read_text(node, "/etc/passwd", []).splitlines() if lingering else ():
+    for home in _homes(node, set(list_names(node, _LINGERING, results))):
+        yield from (posixpath.join(home, one) for one in _OF_A_USER)
+
+
+def _homes(node: Node, users: AbstractSet[str]) -> Iterator[str]:
+    """Return the home directories of users, as accounts and systemd's own records have them, or as they usually are."""
+    found = {name: "/home/" + name for name in users}
+    for line in read_text(node, "/etc/passwd", []).splitlines() if users else ():
         fields = line.split(":")
-        if len(fields) > 5 and fields[0] in lingering and fields[5].startswith("/"):
-            yield from (posixpath.join(fields[5], one) for one in _OF_A_USER)
+        if len(fields) > 5 and fields[0] in users and fields[5].startswith("/"):
+            found[fields[0]] = fields[5]
+    yield from found.values()
+    for path in [posixpath.join(base, name + ".user") for base in _USER_RECORDS for name in sorted(users)]:
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
+            home = str(json.loads(read_text(node, path, [])).get("homeDirectory"))
+            yield from [home] if home.startswith("/") else []
 
 
 def list_names(node: Node, directory: str, results: List[Result]) -> List[str]:
