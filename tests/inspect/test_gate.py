@@ -197,12 +197,15 @@ def test_files_that_are_no_programs_use_up_no_exception() -> None:
     assert decision.refusals
 
 
-@pytest.mark.parametrize("path", ["*", "/*", "**", "*/*", "./*", "[!x]*", "?*", "*.*"])
+@pytest.mark.parametrize(
+    "path", ["*", "/*", "**", "*/*", "./*", "[!x]*", "?*", "*.*", "**a**", "*/a*", "*e*", "*a?e*", "[!x]a*"]
+)
 def test_no_exception_accepts_all_that_is_not_opened(path: str) -> None:
     with pytest.raises(ValidationError, match="names a file or a directory, not every one"):
         excuse(path, "unopened")
     assert excuse(path, "plain").path == path
-    assert excuse("*.qcow2", "unopened").path == "*.qcow2"
+    for specific in ("*.qcow2", "*.a", "*/db", "d*", "dist/*", "*/test-data/*", "*disk*"):
+        assert excuse(specific, "unopened").path == specific
 
 
 @pytest.mark.parametrize(

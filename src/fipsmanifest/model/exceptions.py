@@ -15,6 +15,9 @@ from .acceptance import UNOPENED, is_started, reason_not_expectable
 from .fields import Reason, Table, Text
 from .finding import Verdict
 
+#: How a glob begins or ends that names something, or three letters of it: one or two within any path are in most paths.
+_SPECIFIC = re.compile(r"\A[^*?]*\w|/[^*?/]*\w[^*?/]*\Z|\.\w+\Z|[\w.-]*\w[\w.-]{2}")
+
 
 def _check_expectable(verdict: Verdict) -> Verdict:
     reason = reason_not_expectable(verdict)
@@ -48,7 +51,7 @@ class VerdictException(Table):
     @model_validator(mode="after")
     def _check_path_is_specific(self) -> VerdictException:
         """Refuse to accept every container that is not opened: one that is added later would pass as well."""
-        if self.verdict == UNOPENED and not re.search(r"\w", re.sub(r"\[[^]]*\]", "", self.path)):
+        if self.verdict == UNOPENED and not _SPECIFIC.search(re.sub(r"\[[^]]*\]", "?", self.path)):
             raise ValueError("'unopened' wants a path that names a file or a directory, not every one")
         return self
 
