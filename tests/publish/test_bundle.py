@@ -18,6 +18,7 @@ from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.sign import cosign
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.workflows.bundle import Parts, ReleaseBundle, from_bucket, pack
+from tests.support import command
 from tests.support.releases import ReleaseKey, payload, wanted_release, wanted_tool
 
 RHEL8 = Path(__file__).parents[2] / "releases/v1.21.3/rhel8.toml"
@@ -69,6 +70,24 @@ def test_a_pointer_that_was_put_back_is_not_followed(tmp_path: Path, release_key
     with pytest.raises(NotTrusted, match="has serial 1, and serial 2 is published") as caught:
         from_bucket(load(RHEL8), bucket, release_key.consumer)
     assert caught.value.reason == "rolled-back"
+
+
+def test_a_newer_serial_that_was_withdrawn_is_named(tmp_path: Path, release_key: ReleaseKey) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    for serial in (1, 2):
+        publish(wanted_release(release_key, serial=serial), bucket, release_key.consumer)
+    below = tmp_path / "bucket/tool/manifests/v1.21.3"
+    (below / "manifest-rhel8.json.asc").write_bytes((below / "1/manifest-rhel8.json.asc").read_bytes())
+    (below / "2/manifest-rhel8.json.asc").unlink()
+    # Who can write to the bucket can write that into the index, too.
+    second = "tool/manifests/v1.21.3/2/manifest-rhel8.json.asc"
+    words = ("publish", "--withdraw", second, "--to", tmp_path / "bucket", "--keys", release_key.trust)
+    command.run(*words)
+
+    made = pack(load(RHEL8), from_bucket(load(RHEL8), bucket, release_key.consumer), load_trust(str(release_key.trust)))
+
+    assert made.serial == 1
+    assert made.warnings == (f"{second} was withdrawn, as index.json says, which is not signed.",)
 
 
 def test_a_publication_that_ends_meanwhile_is_not_taken_for_a_pointer_that_was_put_back(
@@ -132,7 +151,7 @@ def test_a_bundle_has_the_sigstore_bundles_that_hold_and_names_the_others(
     made = pack(load(RHEL8), parts, load_trust(str(release_key.trust)), (cosign_key.public,))
 
     assert made.sigstore == ("manifest-rhel8.json.asc.sigstore.json",)
-    (left_out,) = made.left_out
+    (left_out,) = made.warnings
     assert left_out.startswith("dkp-fips-tool.sigstore.json is left out: ")
     with tarfile.open(fileobj=io.BytesIO(made.data)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -142,5 +161,5 @@ def test_a_bundle_has_the_sigstore_bundles_that_hold_and_names_the_others(
 def test_a_bundle_of_a_release_without_cosign_does_not_speak_of_it(release_key: ReleaseKey) -> None:
     made = packed(release_key, payload())
 
-    assert (made.sigstore, made.left_out) == ((), ())
+    assert (made.sigstore, made.warnings) == ((), ())
     assert b"cosign" not in made.data

@@ -54,7 +54,7 @@ def export(
         bucket = open_bucket(source, endpoint_url=endpoint_url)
         parts = from_bucket(definition, bucket, Consumer.trusting(trust))
     made = pack(definition, parts, trust, public_keys(keys))
-    for sentence in made.left_out:
+    for sentence in made.warnings:
         output.say(f"warning: {sentence}")
     target = to or Path(f"fips-{definition.kubernetes}-{definition.name}.tar")
     durable.write(target, made.data)
@@ -71,7 +71,7 @@ def export(
                 "serial": made.serial,
                 "fingerprint": made.fingerprint,
                 "sigstore": list(made.sigstore),
-                "warnings": list(made.left_out),
+                "warnings": list(made.warnings),
             }
         )
     else:

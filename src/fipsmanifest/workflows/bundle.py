@@ -69,6 +69,8 @@ class Parts:
     """The manifest's Sigstore bundle, if it was signed for cosign, too."""
     tool_bundle: bytes | None = None
     """The tool's."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know of where they are from, a sentence each."""
 
 
 def from_work(definition: Definition, work: Workspace) -> Parts:
@@ -89,7 +91,7 @@ def from_bucket(definition: Definition, bucket: Bucket, consumer: Consumer) -> P
     """
     release = definition.id.release
     # Before the pointers: a publication that ends meanwhile moves these.
-    published = _published(bucket, consumer)
+    published, withdrawn = _published(bucket, consumer)
     manifest = _get(bucket, layout.pointer(release))
     # Those beside pointers may be of the objects before them.
     serial = consumer.manifest(manifest).manifest["serial"]
@@ -105,14 +107,20 @@ def from_bucket(definition: Definition, bucket: Bucket, consumer: Consumer) -> P
     tool, signature = (_get(bucket, layout.tool(version, suffix)) for suffix in ("", ".asc"))
     signed = (layout.manifest(release.issue(serial)), layout.tool(version))
     found = (bucket.get(layout.sigstore(key)) for key in signed)
-    return Parts(manifest, tool, signature, version, *(stored.data if stored else None for stored in found))
+    of_manifest, of_tool = (stored.data if stored else None for stored in found)
+    newer = [
+        f"{layout.manifest(key)} was withdrawn, as index.json says, which is not signed."
+        for key in sorted(key for key in withdrawn if isinstance(key, ManifestId))
+        if key.release == release and key.serial > serial
+    ]
+    return Parts(manifest, tool, signature, version, of_manifest, of_tool, tuple(newer))
 
 
-def _published(bucket: Bucket, consumer: Consumer) -> list[object]:
-    """Return what the bucket has, or lost, by the keys; what was withdrawn is not missed."""
+def _published(bucket: Bucket, consumer: Consumer) -> tuple[list[object], list[object]]:
+    """Return what the bucket has, or lost, by the keys, and what was withdrawn, which is not missed."""
     keys = {entry.key for entry in bucket.list(layout.ROOT)}
     gone, withdrawn = missed(bucket.get(layout.INDEX_JSON), keys, consumer)
-    return [parsed for key in {*keys, *gone} - set(withdrawn) if (parsed := layout.read_key(key)) is not None]
+    return [layout.read_key(key) for key in {*keys, *gone} - set(withdrawn)], [*map(layout.read_key, withdrawn)]
 
 
 def _rolled_back(bucket: Bucket, pointer: str, served: str, published: str) -> NotTrusted:
@@ -144,8 +152,8 @@ class ReleaseBundle:
     """The time of the manifest's signature."""
     sigstore: tuple[str, ...]
     """The names of the Sigstore bundles in it."""
-    left_out: tuple[str, ...]
-    """Why other Sigstore bundles are not in it, a sentence each."""
+    warnings: tuple[str, ...]
+    """Those of its parts, and why other Sigstore bundles are not in it, a sentence each."""
 
 
 def pack(definition: Definition, parts: Parts, trust: Trust, cosign_keys: tuple[PublicKey, ...] = ()) -> ReleaseBundle:
@@ -193,7 +201,7 @@ def pack(definition: Definition, parts: Parts, trust: Trust, cosign_keys: tuple[
         files[f"certificates/{one.primary.fingerprint}.asc"] = (armor(one.packets, b"PUBLIC KEY BLOCK"), 0o644)
     data = _tar(f"fips-{definition.kubernetes}-{definition.name}", files, signed.signed_at)
     serial = int(signed.manifest["serial"])
-    return ReleaseBundle(data, serial, signed.fingerprint, signed.signed_at, tuple(held), left_out)
+    return ReleaseBundle(data, serial, signed.fingerprint, signed.signed_at, tuple(held), (*parts.warnings, *left_out))
 
 
 def _sigstore(
