@@ -27,12 +27,18 @@ MBR = bytes(446) + b"\x80\0\0\0\x83\0\0\0" + struct.pack("<II", 2048, 4096) + by
 ARJ_HEADER = bytes((30, 11, 1, 2, 0, 0, 2, 0)) + bytes(22) + b"a.arj\0\0"
 
 NOT_OPENED = {
-    # file(1) 5.44 says the same of all of these but zchunk, whose magic is of its own specification.
+    # file(1) 5.44 says the same of all of these but zchunk, DwarFS, zisofs and pbzx, whose magics are of their sources.
     "UBIFS file system": b"\x31\x18\x10\x06" + bytes(99),
     "JFFS2 file system": b"\x85\x19\x03\x20\x0c\0\0\0" + bytes(99),
     "thin ar archive": b"!<thin>\n" + b"kubelet/        0           0     0     100755  100       `\n",
     "ZPAQ archive": b"7kSt\xa0\x31\x83\xd3\x8c\xb2\x28\xb0\xd3zPQ\2\1" + bytes(99),
     "zchunk data": b"\0ZCK1" + bytes(99),
+    "DwarFS file system": b"DWARFS\2\5" + bytes(99),
+    "zisofs data": b"\x37\xe4\x53\x96\xc9\xdb\xd6\x07" + bytes(99),
+    "pbzx data": b"pbzx\0\0\0\0\1" + bytes(99),
+    "LZFSE data": b"bvx2" + bytes(99),
+    "EWF disk image": b"EVF\x09\x0d\x0a\xff\0\1" + bytes(99),
+    "StuffIt archive": b"StuffIt (c)1997-2002 Aladdin" + bytes(99),
     "ACE archive": b"\x37\x4a\x31\0\0\0\x90**ACE**" + bytes(99),
     "zoo archive": b"ZOO 2.10 Archive.\x1a\0\0\xdc\xa7\xc4\xfd" + bytes(99),
     "data of dump(8)": at(24, b"\x6c\xea\0\0", 2000),

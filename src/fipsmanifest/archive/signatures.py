@@ -68,6 +68,13 @@ _AT_START = (
     (b"BZ3v1", "bzip3 data"),
     (b"RZIP\x02", "rzip data"),
     (b"\0ZCK1", "zchunk data"),
+    (b"DWARFS\x02", "DwarFS file system"),
+    (b"\x37\xe4\x53\x96\xc9\xdb\xd6\x07", "zisofs data"),
+    (b"pbzx\0", "pbzx data"),
+    (b"bvx2", "LZFSE data"),
+    (b"EVF\x09\x0d\x0a\xff\0", "EWF disk image"),
+    (b"EVF2\x0d\x0a\x81\0", "EWF disk image"),
+    (b"StuffIt (c)1997-", "StuffIt archive"),
     (b"Salted__", "data encrypted by openssl"),
     (b"age-encryption.org/", "data encrypted by age"),
 )
