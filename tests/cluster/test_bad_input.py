@@ -170,6 +170,10 @@ def test_the_roles_of_deploy_are_enough_and_nothing_in_them_is_unused(world: Wor
     assert report.aggregate.counts() == {"valid": 1, "invalid": 1, "incomplete": 1, "untrusted": 0, "unknown": 1}
     written = world.api.get("/apis/openreports.io/v1alpha1/clusterreports/fipsmanifest")
     assert written["summary"] == {"pass": 1, "fail": 1, "error": 2, "warn": 0, "skip": 0}
+    assert written["metadata"]["annotations"] == {
+        "fipsmanifest/verdict": "invalid",
+        "fipsmanifest/finished": report.finished,
+    }
     assert [(one["result"], one["resources"][0]["name"]) for one in written["results"]] == [
         ("error", "hidden"),
         ("error", "three"),

@@ -306,7 +306,12 @@ def to_open_report(report: ClusterReport, name: str) -> dict[str, Any]:
     return {
         "apiVersion": _OPEN_REPORTS,
         "kind": "ClusterReport",
-        "metadata": {"name": name, "labels": dict(MANAGED_BY)},
+        "metadata": {
+            "name": name,
+            "labels": dict(MANAGED_BY),
+            # As in the ConfigMap: a run that ends without a result leaves the report of an earlier one.
+            "annotations": {"fipsmanifest/verdict": found.verdict, "fipsmanifest/finished": report.finished},
+        },
         "source": "fipsmanifest",
         "configuration": {"limits": {"maxResults": MAX_RESULTS, "statusFilter": ["fail", "error"]}},
         "summary": {
