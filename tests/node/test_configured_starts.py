@@ -215,6 +215,33 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "mounted-over",
         file("/etc/auto.master.d/x.autofs", "/etc/containerd /etc/auto.x\n"),
     ),
+    "variables of the kubelet that a temporary file writes": (
+        "replaced-at-start",
+        all_of(
+            lambda t: t.drop_in("EnvironmentFile=-/run/site.env"),
+            file(TEMPORARY, "f+ /run/site.env - - - - KUBELET_EXTRA_ARGS=--config=/opt/k.yaml\n"),
+        ),
+    ),
+    "variables of the kubelet that a unit writes": (
+        "replaced-at-start",
+        all_of(
+            lambda t: t.drop_in("EnvironmentFile=-/run/site.env"),
+            service("ExecStart=/bin/sh -c 'echo KUBELET_EXTRA_ARGS=--config=/opt/k.yaml > /run/site.env'"),
+        ),
+    ),
+    "containerd's configuration elsewhere, by a temporary file": (
+        "replaced-at-start",
+        all_of(
+            lambda t: t.drop_in("ExecStart=\nExecStart=/usr/bin/containerd --config /opt/c.toml", "containerd"),
+            file("/opt/c.toml", "version = 2\n"),
+            file(TEMPORARY, "L+ /opt/c.toml - - - - /opt/x.toml\n"),
+        ),
+    ),
+    "a binary format with an offset of many digits": (
+        "binary-format",
+        file("/etc/binfmt.d/x.conf", ":x:M:00001:ELF::/opt/x:\n"),
+    ),
+    "a binary format with a signed offset": ("binary-format", file("/etc/binfmt.d/x.conf", ":x:M:+1:ELF::/opt/x:\n")),
     "a pattern of the preload file": replaced("w /etc/ld.so.preloa[d] - - - - /opt/x.so"),
     "a pattern of a directory of units": replaced("w+ /etc/systemd/syst?m/x.service - - - - x"),
     "alternatives of a program's directory": replaced("w /usr/{bin,x}/kubelet - - - - x"),

@@ -33,10 +33,20 @@ def kubeconfig(command: str) -> Change:
     return all_of(option, file(KUBECONFIG, f"users:\n- user:\n    exec:\n      command: {command}\n"))
 
 
+def go(path: str) -> Change:
+    return lambda t: script(t, path, "exec /opt/plain/agent\n")
+
+
 BUILDS: dict[str, Change] = {
     "a volume driver": copy(f"{DRIVERS}/x~agent/agent"),
     "a volume driver elsewhere": all_of(
         copy("/opt/drivers/x~agent/agent"), file(EXTRA, "KUBELET_EXTRA_ARGS=--volume-plugin-dir=/opt/drivers\n")
+    ),
+    "a script among volume drivers": go(f"{DRIVERS}/x~site/site"),
+    "a script among CNI plugins": go("/opt/cni/bin/site"),
+    "a script that verifies images": go("/opt/containerd/image-verifier/bin/site"),
+    "a script that mounts": all_of(
+        go("/opt/mounter"), file(EXTRA, "KUBELET_EXTRA_ARGS=--experimental-mounter-path=/opt/mounter\n")
     ),
     "the mounter": file(EXTRA, "KUBELET_EXTRA_ARGS=--experimental-mounter-path=/opt/plain/agent\n"),
     "a credential plugin": kubeconfig("/opt/plain/agent"),
@@ -67,6 +77,14 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         "every-container",
         file(POD, pod(more="    resources: {requests: {cpu: 1, example.com/device: 1}}\n")),
     ),
+    "a library of the shims": ("library-path", file("/opt/containerd/lib/libseccomp.so.2", "x")),
+    "a library of the shims elsewhere": (
+        "library-path",
+        all_of(
+            lambda t: t.add(CONFIGURATION, '[plugins."io.containerd.internal.v1.opt"]\npath = "/opt/site"\n'),
+            file("/opt/site/lib/libc.so.6", "x"),
+        ),
+    ),
     "a claim to resources": ("every-container", file(POD, pod(more="  resourceClaims: [{name: x}]\n"))),
 }
 
@@ -81,6 +99,8 @@ def test_what_may_change_a_component_is_unknown(how: str, tree: Tree) -> None:
 ORDINARY: dict[str, Change] = {
     "a volume driver": lambda t: script(t, f"{DRIVERS}/ceph~rook/rook", ":\n"),
     "a credential plugin": all_of(lambda t: shutil.copy("/usr/bin/true", t.place("/usr/bin/aws")), kubeconfig("aws")),
+    "an empty directory of libraries": lambda t: t.place("/opt/containerd/lib").mkdir(parents=True),
+    "a script among CNI plugins": lambda t: script(t, "/opt/cni/bin/site", "exec /opt/cni/bin/bridge\n"),
     "a certificate": file(KUBECONFIG, "users:\n- user:\n    client-certificate: /var/lib/kubelet/pki/kubelet.pem\n"),
     "a component's resources": file(POD, pod(more="    resources: {requests: {cpu: 250m, hugepages-2Mi: 1}}\n")),
 }

@@ -75,7 +75,7 @@ def _found(text: str, programs: Programs) -> Iterator[Tuple[str, str]]:
         if (
             covers
             or target.startswith(BINARY_FORMATS)
-            or any(target == one or target.startswith(one + "/") for one in PLACES)
+            or any(target == one or target.startswith(one + "/") for one in (*PLACES, *programs.configurations))
         ):
             yield "replaced-at-start", "writes or mounts over {}".format(target)
     for component, file in programs.configured_in(text)[:1]:

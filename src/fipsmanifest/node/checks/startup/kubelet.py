@@ -8,7 +8,7 @@ import itertools
 import os
 import posixpath
 import re
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ....trust.text import visible
 from ... import static_pods, systemd, tree
@@ -264,7 +264,7 @@ def judge_directory(node: Node, directory: str, path: str, programs: Programs, c
             )
             continue
         # Its directory says nothing of what it is; its build info does.
-        build = programs.build_of(found.path)
+        build = programs.build_of(found.path) or _started_by(found.path, programs)
         if build is not None and not programs.is_plugin(build):
             actual = "{}, another build of {}".format(found.path, build)
             advice = "Remove it, and find out who put it there."
@@ -274,6 +274,13 @@ def judge_directory(node: Node, directory: str, path: str, programs: Programs, c
     if noted:
         actual = "not in the manifest: {}".format(", ".join(noted[:16]))
         yield result(directory, NOT_APPLICABLE, None, actual, "plugins", path, component=component)
+
+
+def _started_by(path: str, programs: Programs) -> Optional[str]:
+    """Return the component that a script starts another build of; None for any other file."""
+    script = programs.node_files.script(path)
+    builds = programs.builds_in(programs.texts.followed(script, path)) if script is not None else ()
+    return next((one.component for one in builds), None)
 
 
 def static_pod_directories(settings: Settings) -> List[Tuple[str, str]]:

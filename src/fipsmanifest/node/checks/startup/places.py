@@ -61,7 +61,7 @@ _AT_START = ("/etc/fstab", "/etc/auto.master", *_TMPFILES, *_CREDENTIALS, *_BINA
 _ELF = b"\x7fELF\x02\x01\x01"
 _SYSTEMS = (0, 3)  # ELFOSABI_NONE, ELFOSABI_GNU of what has indirect functions
 _MACHINES = {"x86_64": (62,), "aarch64": (183,)}  # System V ABI
-_OFFSET = re.compile(r"[0-9]{1,3}\Z")
+_OFFSET = re.compile(r"\+?[0-9]+\Z")
 _ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})")
 
 
@@ -121,7 +121,7 @@ def _configured(directory: str, programs: Programs, replaces: bool) -> str:
     below /run is new at each start in any case.
     """
     for where in (posixpath.normpath(directory), programs.node_files.resolved(directory)):
-        for place in PLACES:
+        for place in (*PLACES, *programs.configurations):
             below = place.startswith(where + "/") and not place.startswith("/run/")
             # As many parts of it as the place has may be a pattern of that.
             start = "/".join(where.split("/")[: place.count("/") + 1])
@@ -233,7 +233,7 @@ def _takes_programs(rule: str, headers: Sequence[bytes]) -> bool:
     if len(fields) < 6 or fields[1] != "M":
         return False
     magic, mask = _unescaped(fields[3]), _unescaped(fields[4])
-    offset = int(fields[2]) if _OFFSET.match(fields[2]) else 0
+    offset = int(fields[2][-9:]) if _OFFSET.match(fields[2]) else 0
     for header in headers:
         compared = list(zip(header[offset:], magic, mask or b"\xff" * len(magic)))  # noqa: B905 - new in Python 3.10
         if all((byte ^ one) & bits == 0 for byte, one, bits in compared):

@@ -81,6 +81,8 @@ class Programs:
         """Components with a program outside the directories of plugins."""
         self.paths: Set[str] = set()
         """The paths of the programs in packages, with links and where these lead."""
+        self.configurations: Set[str] = set()
+        """The files that a component's command names, and from which its unit takes variables."""
         self.has_mode = False
         """Whether a program may have a FIPS mode that GODEBUG switches off; what one starts inherits its variables."""
         compared = files.compared(node, manifests)

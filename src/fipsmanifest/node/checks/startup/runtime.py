@@ -45,9 +45,27 @@ def check(node: Node, configured: containerd.Configuration, programs: Programs) 
                 results.append(judge("{} (by PATH)".format(name), found, "", programs.names[name]))
     for variable, value, path in configured.shim_environment:
         results += environment.judge("shims of containerd", {variable: value}, path, "containerd", programs)
+    results += _judge_libraries(node, search)
     for path in configured.specifications:
         results += _judge_specification(node, path, programs)
     return results + _judge_directories(node, configured, programs) + list(_judge_networks(node, configured))
+
+
+def _judge_libraries(node: Node, search: Sequence[str]) -> List[Result]:
+    """Judge the libraries that containerd gives its shims, and with them runc, before the system's (its opt plugin).
+
+    On a running node the code of the shims is compared.
+    """
+    results: List[Result] = []
+    for directory in [posixpath.dirname(one) + "/lib" for one in search if one.startswith("/opt/")]:
+        names = [] if node.live else list_names(node, directory, results)
+        if names:
+            advice = "Remove them, unless runc and the shims need them: they are loaded before the system's libraries."
+            actual = ", ".join(names[:8])
+            results.append(
+                result(directory, UNKNOWN, "no libraries", actual, "library-path", "", advice, component="containerd")
+            )
+    return results
 
 
 def _judge_specification(node: Node, path: str, programs: Programs) -> Iterator[Result]:

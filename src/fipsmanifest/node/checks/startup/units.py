@@ -67,6 +67,9 @@ def check(units: Sequence[systemd.Unit], programs: Programs, required: Set[str])
     """Judge every command of every unit; ``required`` are the components that the node's role needs."""
     daemons: List[Daemon] = []
     results: List[Result] = []
+    # What another unit or a script writes to these counts, whichever comes first.
+    for unit in [unit for unit in units if _component(unit, programs) is not None]:
+        programs.configurations.update(_configurations(unit, programs))
     for unit in units:
         component = _component(unit, programs)
         results += _judge_doubts(unit, component)
@@ -98,6 +101,16 @@ def _component(unit: systemd.Unit, programs: Programs) -> Optional[str]:
         if stem in programs.names or stem in programs.host:
             return programs.names.get(stem, stem)
     return None
+
+
+def _configurations(unit: systemd.Unit, programs: Programs) -> Iterator[str]:
+    """Return the files that a component's unit reads: those that are missing may be written when the node starts."""
+    for entry in unit.values("EnvironmentFile"):
+        yield posixpath.normpath(systemd.expand(entry.value.lstrip("-"), unit.name)[0])
+    for command in unit.commands:
+        for path in configuration_files.named_in(command.arguments):
+            if programs.node_files.is_file(path) or not programs.node_files.names(path):
+                yield posixpath.normpath(path)
 
 
 def _judge_doubts(unit: systemd.Unit, component: Optional[str]) -> Iterator[Result]:
@@ -172,7 +185,8 @@ def _judge_command(
         return [other_commands.judge_container(subject, text, command.path, component)], None
     if found.status == LISTED or name in programs.names:
         results = [judge(subject, found, command.path, component if is_main else None)]
-        results += other_commands.judge_builds(subject, " ".join(command.arguments), command, programs)
+        named = programs.texts.followed(" ".join(command.arguments))
+        results += other_commands.judge_builds(subject, named, command, programs)
         if found.status == MISSING and not is_main:
             results = []
         if component is None:
