@@ -25,7 +25,7 @@ from tests.archive.test_signatures import NOT_OPENED
 from tests.cli.test_inspect import Ended, inspect
 from tests.support import programs
 from tests.support.command import PROGRAM
-from tests.support.registry import make_layer
+from tests.support.registry import gzipped, make_layer
 from tests.support.zips import Archive, Part
 
 
@@ -53,16 +53,14 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "zip behind a program": lambda data: b"\x7fELF" + bytes(4000) + in_zip(data),
     "deb": in_deb,
     "cpio": lambda data: entry(b"kubelet", data) + END,
-    "initramfs": lambda data: (
-        entry(b"a", b"microcode") + END + bytes(512) + gzip.compress(entry(b"kubelet", data) + END)
-    ),
-    "gzip": gzip.compress,
+    "initramfs": lambda data: entry(b"a", b"microcode") + END + bytes(512) + gzipped(entry(b"kubelet", data) + END),
+    "gzip": gzipped,
     "xz": lambda data: lzma.compress(data, preset=0),
     "zstd": zstandard.compress,
     "bzip2": lambda data: bz2.compress(data, 1),
     "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE, preset=0),
     "zip in a tar in a zip": lambda data: in_zip(make_layer({"x": in_zip(data)}), "y"),
-    "gzip in a gzip": lambda data: gzip.compress(gzip.compress(data)),
+    "gzip in a gzip": lambda data: gzipped(gzipped(data)),
 }
 
 

@@ -1,6 +1,5 @@
 """Images pulled from a real registry; skopeo says what their digests are, umoci what is in them."""
 
-import gzip
 import hashlib
 import json
 import os
@@ -30,6 +29,7 @@ from tests.support.registry import (
     OCI_LAYER,
     OCI_MANIFEST,
     Registry,
+    gzipped,
     make_image,
     make_layer,
     put_blob,
@@ -356,7 +356,7 @@ def test_a_layer_with_other_bytes_is_refused_and_named(registry: Registry, tmp_p
     layer = make_layer({"usr/bin/x": os.urandom(5000)})
     make_image(tmp_path / "layout", "v1", {"amd64": [layer]})
     reference = registry.push(tmp_path / "layout", "v1", f"spoiled-{change}")
-    compressed = gzip.compress(layer, 6, mtime=0)
+    compressed = gzipped(layer)
     digest = "sha256:" + hashlib.sha256(compressed).hexdigest()
     spoiled = compressed[:-10] if change == "short" else compressed[:-10] + bytes(10)
     registry.blob_path(digest).write_bytes(spoiled)
@@ -387,7 +387,7 @@ def parts(directory: Path, layer: bytes = BASE, **config: object) -> tuple[dict[
     document = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids}, **config}
     return (
         put_blob(directory, json.dumps(document).encode(), OCI_CONFIG),
-        put_blob(directory, gzip.compress(layer, 6, mtime=0), OCI_LAYER + "+gzip"),
+        put_blob(directory, gzipped(layer), OCI_LAYER + "+gzip"),
     )
 
 

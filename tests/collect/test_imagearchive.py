@@ -1,6 +1,5 @@
 """Image archives in every form that skopeo writes, and malformed ones: directory, tar, compressed tar."""
 
-import gzip
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from fipsmanifest.model.definition import ImageArchive
 from fipsmanifest.state.lock import Pin
 from tests.collect.test_image import context, definition
 from tests.support.faultyhttp import FaultyServer
-from tests.support.registry import OCI_CONFIG, OCI_MANIFEST, make_image, make_layer, put_blob, skopeo
+from tests.support.registry import OCI_CONFIG, OCI_MANIFEST, gzipped, make_image, make_layer, put_blob, skopeo
 
 LAYERS = [make_layer({"usr/bin/base": os.urandom(50_000)}), make_layer({"usr/bin/kube-proxy": os.urandom(90_000)})]
 DIFF_IDS = tuple("sha256:" + hashlib.sha256(layer).hexdigest() for layer in LAYERS)
@@ -481,7 +480,7 @@ def test_a_layer_of_an_image_that_is_left_out_is_looked_through_whoever_shares_i
     tree = tmp_path / "tree"
     make_image(tree, NAME, {"amd64": [LAYERS[0], make_layer({"usr/.wh.bin": b""})]}, index=False)
     config = put_blob(tree, config_of(LAYERS[0]).replace(b"linux", system.encode()), OCI_CONFIG)
-    shared = put_blob(tree, gzip.compress(LAYERS[0], 6, mtime=0), TAR + "+gzip")
+    shared = put_blob(tree, gzipped(LAYERS[0]), TAR + "+gzip")
     beside(tree, "x:1", config, [shared], **entry)
     found = contents(tree, tmp_path)
     assert [image.name for image in found.images] == [NAME]

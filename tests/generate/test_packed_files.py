@@ -28,8 +28,9 @@ from fipsmanifest.model.definition import Definition
 from fipsmanifest.model.definition_file import load as load_definition
 from fipsmanifest.model.manifest import Manifest, Tool
 from tests.support import programs, upstream
-from tests.support.registry import make_image, make_layer, skopeo
+from tests.support.registry import gzipped, make_image, make_layer, skopeo
 
+TABLE = load()
 IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
 DEFINITION = """
 schema = "fipsmanifest/definition/v1"
@@ -121,7 +122,7 @@ _Put = Callable[[Path, str, bytes], Artifact]
 def inspected(directory: Path, artifact: Artifact) -> tuple[InspectedArtifact, ...]:
     spool = directory / "spool"
     spool.mkdir(exist_ok=True)
-    with Inspection(Inspector(load(), spool), directory / "findings", Cache(directory / "cache")) as inspection:
+    with Inspection(Inspector(TABLE, spool), directory / "findings", Cache(directory / "cache")) as inspection:
         inspection.add(artifact)
         found = inspection.result()
     assert not list(spool.iterdir())
@@ -133,7 +134,7 @@ def manifest(directory: Path, artifact: Artifact, requirement: str = "proven", e
     # The second time from what the first one kept.
     first, second = inspected(directory, artifact), inspected(directory, artifact)
     assert first == second
-    return assemble(made, second, describer(load()), Tool(version="1", sha256="0" * 64))
+    return assemble(made, second, describer(TABLE), Tool(version="1", sha256="0" * 64))
 
 
 def zipped(data: bytes) -> bytes:
@@ -153,10 +154,10 @@ def debian(data: bytes) -> bytes:
 
 
 PACKED: dict[str, Callable[[bytes], bytes]] = {
-    "a.tar.gz": lambda data: gzip.compress(make_layer({"bin/kubelet": data})),
+    "a.tar.gz": lambda data: gzipped(make_layer({"bin/kubelet": data})),
     "a.zip": zipped,
     "a.deb": debian,
-    "a.gz": gzip.compress,
+    "a.gz": gzipped,
     "a.xz": lambda data: lzma.compress(data, preset=0),
     "a.tar": lambda data: make_layer({"inner.zip": zipped(data)}),
 }
@@ -265,7 +266,7 @@ def test_an_image_archive_in_a_tarball_is_opened(tmp_path: Path) -> None:
 def test_a_hard_link_has_in_it_what_its_target_has(tmp_path: Path) -> None:
     (tmp_path / "root/usr/bin").mkdir(parents=True)
     (tmp_path / "root/usr/bin/kubelet").write_bytes(programs.boring().read_bytes())
-    (tmp_path / "root/a.gz").write_bytes(gzip.compress(programs.plain().read_bytes()))
+    (tmp_path / "root/a.gz").write_bytes(gzipped(programs.plain().read_bytes()))
     (tmp_path / "root/b").hardlink_to(tmp_path / "root/a.gz")
     subprocess.run(["tar", "-C", tmp_path / "root", "-cf", tmp_path / "some.tar", "usr", "a.gz", "b"], check=True)
     (found,) = inspected(tmp_path, _artifact("tarball", "some.tar", tmp_path / "some.tar"))

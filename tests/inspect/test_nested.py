@@ -30,9 +30,10 @@ from fipsmanifest.inspect.table import load
 from fipsmanifest.model.artifact import SkippedPart
 from fipsmanifest.model.finding import Verdict
 from tests.support import edits, programs, toolchains, upstream
-from tests.support.registry import make_image, make_layer, skopeo
+from tests.support.registry import gzipped, make_image, make_layer, skopeo
 from tests.support.zips import Archive, Part
 
+TABLE = load()
 IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
 
 
@@ -45,7 +46,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def look(tmp_path: Path, target: Path) -> list[Outcome]:
     spool = tmp_path / "spool"
     spool.mkdir()
-    outcomes = list(scan([target], Inspector(load(), spool), Cache(tmp_path / "cache")))
+    outcomes = list(scan([target], Inspector(TABLE, spool), Cache(tmp_path / "cache")))
     assert list(spool.iterdir()) == []
     spool.rmdir()
     return outcomes
@@ -118,7 +119,7 @@ def test_a_package_is_opened_wherever_it_stands_whatever_it_is_called(
 @pytest.mark.parametrize(
     ("put", "pack"),
     [
-        *((put, gzip.compress) for put in OUTER),
+        *((put, gzipped) for put in OUTER),
         (in_tarball, partial(bz2.compress, compresslevel=1)),
         (in_directory, partial(lzma.compress, format=lzma.FORMAT_ALONE, preset=0)),
         (in_tarball, bytes),
@@ -126,7 +127,7 @@ def test_a_package_is_opened_wherever_it_stands_whatever_it_is_called(
         (in_package, zstandard.compress),
         # What identifies them is more than a megabyte after their beginning.
         (in_tarball, lambda data: SKIPPABLE + zstandard.compress(data)),
-        (in_layout, lambda data: NAMED + gzip.compress(data)[10:]),
+        (in_layout, lambda data: NAMED + gzipped(data)[10:]),
     ],
 )
 def test_a_tarball_is_opened_wherever_it_stands(tmp_path: Path, put: _Put, pack: Callable[[bytes], bytes]) -> None:
@@ -217,7 +218,7 @@ def test_a_disk_without_room_for_what_is_packed_within_leaves_the_look_incomplet
     tmp_path: Path, package: bytes
 ) -> None:
     target, name = in_tarball(tmp_path, "kubelet.rpm", package)
-    _, error = list(scan([target], Inspector(load(), tmp_path / "gone"), Cache(tmp_path / "cache")))
+    _, error = list(scan([target], Inspector(TABLE, tmp_path / "gone"), Cache(tmp_path / "cache")))
     assert isinstance(error, Incomplete)
     assert f"{name} cannot be written to" in error.message
 
@@ -299,7 +300,7 @@ def test_what_lies_beside_an_image_in_its_archive_is_looked_at_too(tmp_path: Pat
         "kubelet.rpm": package,
         # A layer that no image names, and one as it is for another tool that reads other documents.
         "blobs/sha256/" + hashlib.sha256(layer).hexdigest(): layer,
-        "0123/layer.tar": gzip.compress(layer),
+        "0123/layer.tar": gzipped(layer),
     }
     path = image_and_more(tmp_path, form, more)
     assert judged(look(tmp_path, path)) == {
@@ -443,7 +444,7 @@ def test_a_layer_is_judged_by_its_tar_whatever_its_table_of_contents_says(tmp_pa
         # The footer of the format: an empty gzip member whose extra field has the offset of the table.
         extra = b"SG" + (22).to_bytes(2, "little") + b"%016xSTARGZ" % 1234
         head = b"\x1f\x8b\x08\x04" + bytes(4) + b"\0\xff" + len(extra).to_bytes(2, "little") + extra
-        data = gzip.compress(layer) + head + b"\1\0\0\xff\xff" + bytes(8)
+        data = gzipped(layer) + head + b"\1\0\0\xff\xff" + bytes(8)
     else:
         frame = b"\x50\x2a\x4d\x18" + len(table).to_bytes(4, "little") + table
         data = zstandard.compress(layer) + frame
