@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -9,6 +10,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 
 from fipsmanifest.cli import main
@@ -61,6 +63,21 @@ def serve(control: socket.socket) -> None:
     sys.argv = request["words"]
 
 
+def end(error: SystemExit) -> None:
+    """End as the interpreter does; what was imported is not taken apart, which would cost more than most runs do."""
+    code = error.code or 0
+    if not isinstance(code, int):
+        raise error
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        raise error from None  # the interpreter says so
+    os._exit(code)
+
+
 if __name__ == "__main__":
     for module in (*_DEFERRED, *(f"fipsmanifest.cli.{verb.module}" for verb in VERBS.values())):
         importlib.import_module(module)
@@ -70,4 +87,7 @@ if __name__ == "__main__":
     connected = socket.socket(fileno=int(sys.argv[1]))
     serve(connected)
     connected.detach()
-    main.main()
+    try:
+        main.main()
+    except SystemExit as error:
+        end(error)
