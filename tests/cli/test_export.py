@@ -120,6 +120,10 @@ BAD: dict[str, Callable[[], bytes]] = {
     "a manifest with a key twice": lambda: b'{"schema": "fipsmanifest/v1", "schema": "fipsmanifest/v1"}',
     "a truncated manifest": lambda: canonical(samples.manifest())[:900],
     "a report without checks": lambda: b'{"schema": "fipsmanifest/node/v1", "verdict": "valid"}',
+    "a report with two verdicts": lambda: b'{"verdict": "invalid",' + canonical(samples.valid_node())[1:],
+    "a gate with two decisions": lambda: canonical(samples.passed_inspection()).replace(
+        b'"passed": true', b'"passed": false, "passed": true'
+    ),
     "an unknown verdict": lambda: canonical(samples.node()).replace(b'"verdict": "invalid"', b'"verdict": "good"'),
     "an unknown verdict of a program": lambda: canonical(samples.inspection()).replace(b'"plain"', b'"fine"'),
     "an error instead of a result": lambda: b'{"schema": "fipsmanifest/error/v1", "error": {"code": 4}}',

@@ -100,6 +100,12 @@ def test_what_does_not_agree_is_no_answer(changes: dict[str, Any], code: int, re
     assert verdict(changes, code) == ("unknown", reason)
 
 
+def test_a_report_with_two_verdicts_is_no_answer() -> None:
+    text = '{"verdict": "invalid", ' + json.dumps(message())[1:]
+
+    assert read_pod(pod(finished(0, text)), EXPECTED).reason == "unreadable-report"
+
+
 def at(spec: dict[str, Any], key: str, name: str) -> dict[str, Any]:
     row: dict[str, Any] = next(one for one in spec["containers"][0][key] if name in (one.get("mountPath"), one["name"]))
     return row

@@ -160,7 +160,7 @@ def _read_message(message: Any, code: Any, expected: Expected) -> Answer:
     if len(message) > MAX_MESSAGE:
         return no_answer("unreadable-report", f"it has {len(message)} characters")
     try:
-        report = _mapping(read_json(message))
+        report = _mapping(read_json(message, unique=True))
     except MalformedDocument as error:
         return no_answer("unreadable-report", str(error))
     if report.get("schema") != SCHEMA:

@@ -357,7 +357,7 @@ def read(data: bytes, name: str) -> Source:
     Raises `NotTrusted` if it is not a manifest, a report or an inspection, or a malformed one.
     """
     try:
-        found = documents.read_json(data)
+        found = documents.read_json(data, unique=True)
     except documents.MalformedDocument as error:
         raise _unsuitable(name, f"it is not JSON ({error})") from error
     schema = found.get("schema") if isinstance(found, dict) else None

@@ -15,14 +15,25 @@ class MalformedDocument(ValueError):
     """The document cannot be read; the argument says why."""
 
 
-def read_json(data: bytes | str) -> Any:
-    """Return the value of a JSON document. Raises `MalformedDocument`."""
+def read_json(data: bytes | str, *, unique: bool = False) -> Any:
+    """Return the value of a JSON document. Raises `MalformedDocument`.
+
+    ``unique`` refuses an object that has a key twice: of the two values, readers use different ones (RFC 8259,
+    section 4).
+    """
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=_unique if unique else None)
     except RecursionError as error:
         raise MalformedDocument("it is nested too deeply") from error
     except ValueError as error:
         raise MalformedDocument(str(error)) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
 
 
 def read_toml(data: bytes | str) -> dict[str, Any]:
