@@ -17,7 +17,7 @@ from fipsmanifest.inspect.native.writes import IN_PLACE, LoaderWrites, UnknownWr
 #: Of ``elf.h``.
 DT_RELA, DT_RELASZ, DT_RELR, DT_RELRSZ, DT_JMPREL, DT_PLTRELSZ, DT_SYMTAB, DT_PLTREL = 7, 8, 36, 35, 23, 2, 6, 20
 R_X86_64_64, R_X86_64_COPY, R_X86_64_RELATIVE, R_X86_64_TLSDESC = 1, 5, 8, 36
-TABLE, SECOND, PACKED, SYMBOLS, END = 0x1000, 0x8000, 0x10000, 0x18000, 0x20000
+TABLE, SECOND, PACKED, SYMBOLS, BESIDE, END = 0x1000, 0x8000, 0x10000, 0x18000, 0x1C000, 0x20000
 #: Where words are: close together and far apart, some of them with the same third byte.
 WORDS = [at + 8 * number for at in (0x20F00, 0x30000, 0x130000, 0x1020F00) for number in range(40)]
 
@@ -31,8 +31,11 @@ def writes(
     *,
     symbols: bytes = b"",
     writable: bool = False,
+    beside: bytes = b"",
+    interpreter: bool = True,
 ) -> LoaderWrites:
     memory = bytearray(END)
+    memory[BESIDE : BESIDE + len(beside)] = beside
     dynamic = []
     for at, data, place, size in (
         (TABLE, b"".join(struct.pack("<3Q", *one) for one in entries), DT_RELA, DT_RELASZ),
@@ -46,7 +49,7 @@ def writes(
     elf = SimpleNamespace(
         dynamic=[*dynamic, (DT_SYMTAB, SYMBOLS), (DT_PLTREL, DT_RELA)],
         loads=[load],
-        segments=[],
+        segments=[SimpleNamespace(kind="interpreter")] if interpreter else [],
         facts=SimpleNamespace(machine="x86_64", type="dyn"),
     )
     return LoaderWrites(cast(Elf, elf), lambda address, length: bytes(memory[address : address + length]))
@@ -125,3 +128,13 @@ def test_entries_that_the_loader_could_write_itself_are_unknown() -> None:
     assert dict(writes(entries).within(0x20000, 0x20008)) == {0x20000: 0}
     with pytest.raises(UnknownWrites):
         writes(entries, writable=True)
+
+
+def test_a_static_program_may_have_its_dynamic_section_where_it_cannot_be_written() -> None:
+    # musl's own start writes nothing into it, and lld puts it there with `-z rodynamic`.
+    other = struct.pack("<8Q", DT_RELA, SECOND, DT_RELASZ, 24, 9, 24, 0, 0)
+    with pytest.raises(UnknownWrites):
+        writes([], beside=other, interpreter=False)
+    # Here the program does not apply its relocations itself.
+    assert writes([], beside=other).is_empty
+    assert writes([], beside=struct.pack("<4Q", 9, 24, 0, 0), interpreter=False).is_empty

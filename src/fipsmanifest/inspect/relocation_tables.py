@@ -102,9 +102,12 @@ class RelocationTables:
             return False
         own = next((item.address for item in self._elf.segments if item.kind == "dynamic"), 0)
         end = own + 2 * WORD * len(self._elf.dynamic)
-        writable = [load for load in self._elf.loads if load.writable]
+        # Linkers put it where it can be written unless an option says otherwise (lld, ``-z rodynamic``): musl only
+        # reads it. To search all of a program that has an interpreter would cost as much as its digest.
+        is_static = not any(segment.kind == "interpreter" for segment in self._elf.segments)
+        searched = [load for load in self._elf.loads if load.writable or is_static]
         for tag, form, place, size in _FORMS:
-            places = (self._places(_pair(tag, form), load.address, load.address + load.size) for load in writable)
+            places = (self._places(_pair(tag, form), load.address, load.address + load.size) for load in searched)
             elsewhere = (at for at in chain.from_iterable(places) if not own <= at < end)
             found = list(islice(elsewhere, _MOST_FORMS))
             if len(found) == _MOST_FORMS or any(self._names_table(at, place, size) for at in found):
