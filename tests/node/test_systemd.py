@@ -535,3 +535,27 @@ def test_variables_are_replaced_as_the_manual_has_them(word: str, arguments: tup
     (unit,) = systemd.Units(str(tmp_path)).load_all()
 
     assert unit.commands[0].arguments == arguments
+
+
+@pytest.mark.parametrize(
+    ("release", "library", "doubts"),
+    [
+        ("7.9", None, False),
+        ("7.9", "libsystemd-shared-239.so", True),
+        ("8.4", "libsystemd-shared-239.so", False),
+        ("8.4", "libsystemd-shared-252.so", True),
+        ("9.0", "libsystemd-shared-250.so", False),
+        ("9.4", "libsystemd-shared-239.so", True),
+        ("10.0", "libsystemd-shared-257-9.el10.so", False),
+    ],
+)
+@pytest.mark.parametrize("directory", ["/usr/lib/systemd", "/usr/lib64/systemd"])
+def test_another_systemd_than_the_releases_is_a_doubt(
+    directory: str, release: str, library: str | None, doubts: bool, tmp_path: Path
+) -> None:
+    # With the rules of another version, other units and drop-ins would be loaded.
+    roots.write(tmp_path, "/etc/os-release", f'VERSION_ID="{release}"\n')
+    if library is not None:
+        roots.write(tmp_path, f"{directory}/{library}", "x")
+
+    assert bool(systemd.Units(str(tmp_path)).doubts) == doubts

@@ -38,6 +38,10 @@ DEFAULT_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/
 """Where systemd looks for a program without a directory, and the PATH of what it starts (systemd.exec(5))."""
 _TYPES = (".service", ".socket", ".mount", ".swap")
 _VERSIONS = {"7": 219, "8": 239}  # of Enterprise Linux; the others have the newest rules
+_LEAST = 249  # of those others
+# The library of systemd's own programs has the version in its name, from 231 on.
+_LIBRARY = re.compile(r"libsystemd-shared-([0-9]{1,4})\b")
+_LIBRARIES = ("/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd")
 _PREFIX_DIRECTORIES = 239  # the first version with drop-in directories such as kube-.service.d
 _TYPE_DIRECTORIES = 244  # the first version with service.d
 _UNSETS = 235  # the first version with UnsetEnvironment=
@@ -99,6 +103,7 @@ class Units:
         self._version = _version_of(root) if version is None else version
         self.doubts: List[str] = []
         """Directories that cannot be read, and why."""
+        self.doubts += _contradictions(root) if version is None else []
         self._left = _MAX_TOTAL
         self._entries = 0
         self._files: Dict[str, List[str]] = {}
@@ -415,3 +420,14 @@ def _directories(unit: Unit) -> Dict[str, Entry]:
 def _version_of(root: str) -> int:
     release = (os_release(root) or {}).get("VERSION_ID", "")
     return _VERSIONS.get(release.partition(".")[0], NEWEST)
+
+
+def _contradictions(root: str) -> List[str]:
+    """Return which versions of systemd a tree has whose rules are others than those of its release."""
+    found: Set[int] = set()
+    for directory in _LIBRARIES:
+        with contextlib.suppress(OSError):
+            found.update(int(one) for name in tree.list_names(root, directory) for one in _LIBRARY.findall(name)[:1])
+    version = _version_of(root)
+    others = [one for one in sorted(found) if one != version and not (version == NEWEST and one >= _LEAST)]
+    return ["systemd {} is not the one of the release in os-release".format(one) for one in others[:1]]

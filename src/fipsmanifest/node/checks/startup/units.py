@@ -23,8 +23,8 @@ _OTHER_ROOT: Tuple[str, ...] = (
     "TemporaryFileSystem",
     "MountImages",
 )
-_OTHER_ROOT += ("ExtensionImages", "ExtensionDirectories", "RootHash", "PrivateRoot")
-_IMAGES = ("RootImage", "MountImages", "ExtensionImages", "ExtensionDirectories")
+_OTHER_ROOT += ("ExtensionImages", "ExtensionDirectories", "RootHash", "PrivateRoot", "RootMStack")
+_IMAGES = ("RootImage", "RootMStack", "MountImages", "ExtensionImages", "ExtensionDirectories")
 # PAM's modules set environment variables as well (pam_env(8)).
 _OTHER_ROOT += ("PAMName",)
 # The kubelet's own options and files, and containerd's configuration: no other program of a node has them.
