@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +143,38 @@ def test_another_tool_of_the_same_version_is_not_bundled(release_key: ReleaseKey
 def test_the_version_of_a_tool_is_what_it_states_itself(release_key: ReleaseKey) -> None:
     with pytest.raises(NotTrusted, match=r"says that it is version 0\.1\.0, not 0\.9\.0"):
         packed(release_key, payload(), called="0.9.0")
+
+
+@pytest.mark.parametrize(
+    ("status", "signs", "held"),
+    [("revoked", False, False), ("retired", False, False), ("retired", True, True), ("active", False, True)],
+)
+def test_gpgv_gets_no_key_that_is_revoked_or_that_was_retired_before(
+    tmp_path: Path, release_key: ReleaseKey, other_key: ReleaseKey, status: str, signs: bool, held: bool
+) -> None:
+    release_key.revoked(tmp_path / "keys", other_key, "active")
+    path = tmp_path / "keys/trust.json"
+    document = json.loads(path.read_text())
+    for entry in document["keys"]:
+        if entry["fingerprint"] == release_key.fingerprint:
+            entry |= {"status": status, "valid_to": "2099-01-01T00:00:00Z" if status == "retired" else None}
+    path.write_text(json.dumps(document))
+    key = release_key if signs else other_key
+    tool = wanted_tool(key)
+    made = pack(
+        load(RHEL8),
+        Parts(key.clearsign(payload()), tool.data, tool.signature, "0.1.0"),
+        load_trust(str(tmp_path / "keys")),
+    )
+
+    subprocess.run(["tar", "-x"], input=made.data, cwd=tmp_path, check=True)
+    (directory,) = tmp_path.glob("fips-*")
+    (tmp_path / "forged").write_bytes(b"forged")
+    (tmp_path / "forged.asc").write_bytes(release_key.detach(b"forged"))
+    gpgv = ["gpgv", "--keyring", str(directory / "certificates/keyring.gpg"), "forged.asc", "forged"]
+    assert (subprocess.run(gpgv, cwd=tmp_path, capture_output=True, check=False).returncode == 0) == held
+    assert (directory / f"certificates/{release_key.fingerprint}.asc").exists() == held
+    assert (directory / f"certificates/{other_key.fingerprint}.asc").exists()
 
 
 def test_a_bundle_has_the_sigstore_bundles_that_hold_and_names_the_others(

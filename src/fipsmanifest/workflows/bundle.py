@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +23,7 @@ from ..state.workspace import Workspace, read
 from ..trust.armor import armor
 from ..trust.document import Bindings
 from ..trust.keys import Trust
+from ..trust.openpgp import Certificate
 from ..trust.verify import verify_cleartext
 from .published_tool import require_tool_of
 
@@ -166,14 +167,10 @@ def pack(definition: Definition, parts: Parts, trust: Trust, cosign_keys: tuple[
     # A reissue has a higher serial than its definition.
     bindings = Bindings(definition.kubernetes, definition.el, definition.serial, name=definition.name)
     signed = verify_cleartext(parts.manifest, trust, bindings=bindings)
-    read_tool(parts.tool, parts.signature, consumer, parts.version)
+    tool = read_tool(parts.tool, parts.signature, consumer, parts.version)
     digest = hashlib.sha256(parts.tool).hexdigest()
     require_tool_of(signed.manifest, parts.version, digest)
-    certificates = trust.carried().certificates
-    if not certificates:
-        raise NotTrusted(
-            "The trust directory has no certificate for the bundle.", "Add one with 'fipsmanifest keys add'."
-        )
+    certificates = _certificates(trust, (signed.fingerprint, tool.fingerprint))
     name = f"{definition.manifest_name}.asc"
     text = _INSTRUCTIONS.format(
         kubernetes=definition.kubernetes,
@@ -202,6 +199,17 @@ def pack(definition: Definition, parts: Parts, trust: Trust, cosign_keys: tuple[
     data = _tar(f"fips-{definition.kubernetes}-{definition.name}", files, signed.signed_at)
     serial = int(signed.manifest["serial"])
     return ReleaseBundle(data, serial, signed.fingerprint, signed.signed_at, tuple(held), (*parts.warnings, *left_out))
+
+
+def _certificates(trust: Trust, signers: Sequence[str]) -> list[Certificate]:
+    """Return the certificates of active keys and of the bundle's own signers, without those of revoked keys.
+
+    gpgv, which the bundle's instructions use, accepts any key of a keyring, and knows nothing of trust.json.
+    """
+    carried = trust.carried()
+    revoked = [key.fingerprint for key in trust.keys if key.status == "revoked"]
+    wanted = [*signers, *(key.fingerprint for key in carried.keys if key.status == "active")]
+    return [one for one in carried.certificates if any(map(one.has, wanted)) and not any(map(one.has, revoked))]
 
 
 def _sigstore(
