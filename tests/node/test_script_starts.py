@@ -56,6 +56,15 @@ BUILDS: dict[str, Change] = {
     ),
     "braces": go("/opt/{plain,other}/agent\n"),
     "braces within braces": go("/opt/{a,pl{ai,oi}n}/agent\n"),
+    "variables one behind another": go("A=/opt/pl\nB=ain/agent\n$A$B --v=2\n"),
+    "a file that a shell reads beside the script": all_of(
+        file("/opt/d/b", "/opt/plain/agent\n"),
+        lambda t: script(t, "/opt/d/a", '. "$(dirname "$0")/b"\n'),
+        service("ExecStart=/opt/d/a"),
+    ),
+    "root's home directory by its name": all_of(copy("/root/x"), go("exec ~root/x\n")),
+    "a continued line of a rule": file("/etc/udev/rules.d/x.rules", 'RUN+="/opt/pl\\\nain/agent"\n'),
+    "escapes of a rule": file("/etc/udev/rules.d/x.rules", 'RUN+=e"\\x2fopt\\x2fplain\\x2fagent"\n'),
     "cron's PATH": file("/etc/cron.d/x", "PATH=/opt/plain\n@reboot root agent --v=2\n"),
     "a user's cron": file("/var/spool/cron/root", "PATH=/opt/plain\n1 * * * * agent\n"),
     "a credential": service("SetCredential=x:exec\\x20/opt/plain/agent\nExecStart=/bin/sh %d/x"),
@@ -95,6 +104,11 @@ ORDINARY: dict[str, Change] = {
     "a search for processes": service(
         'ExecStart=/bin/true\nExecStopPost=-/bin/sh -c "systemd-cgls /system.slice/%n'
         " | grep -Eo '[0-9]+ (containerd|kubelet)' | awk '{print $1}' | xargs -r kill\""
+    ),
+    "a text beside a script": all_of(
+        file("/opt/d/b", "/opt/plain/agent\n"),
+        lambda t: script(t, "/opt/d/a", 'D=$(dirname "$0")\ncat "$D/b"\n'),
+        service("ExecStart=/opt/d/a"),
     ),
     "removal by a pattern": go("rm -rf /opt/plain/*\nchmod 755 /opt/*/agent\n"),
     "a profile that reads a directory": all_of(

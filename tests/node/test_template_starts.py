@@ -46,6 +46,9 @@ NAMED: dict[str, Change] = {
     "a link leads to it": all_of(
         template("/%I"), lambda t: link(t, f"{UNITS}/basic.target.wants/x@opt-plain-agent.service", "../x@.service")
     ),
+    "a rule of udev names it": all_of(
+        template("/opt/plain/%i"), file("/etc/udev/rules.d/x.rules", 'ENV{SYSTEMD_WANTS}="x@agent.service"\n')
+    ),
     "its path is escaped": all_of(
         copy("/opt/a-b"),
         template("%f"),
@@ -79,7 +82,16 @@ def test_what_a_specifier_may_make_another_build_is_unknown(how: str, tree: Tree
     assert codes(DOUBTS[how], tree) == {("unknown", "specifier")}
 
 
+def test_a_shell_of_a_template_that_starts_what_the_instance_says_is_unknown(tree: Tree) -> None:
+    assert codes(template("/bin/sh -ec 'sleep 1; exec %f'"), tree) == {("unknown", "wrapped")}
+
+
 ORDINARY: dict[str, Change] = {
+    "an instance that is an argument": template("/bin/sh -c 'echo %i; ip link set %I up'"),
+    "the vendor's rules of udev": file(
+        "/usr/lib/udev/rules.d/x.rules",
+        'ENV{SYSTEMD_WANTS}+="lvm2-pvscan@$major:$minor.service"\nENV{SYSTEMD_WANTS}="site@x:$name.service"\n',
+    ),
     "the vendor's templates": all_of(
         file(
             "/usr/lib/systemd/system/systemd-fsck@.service", "[Service]\nExecStart=/usr/lib/systemd/systemd-fsck %f\n"

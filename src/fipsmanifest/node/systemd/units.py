@@ -61,6 +61,8 @@ _DIRECTORIES["configuration"] = "/etc"
 _NAMING = (".timer", ".path", ".target", ".automount", ".slice", ".device")
 _INSTANCE = re.compile(r"(?<![\w:.\\-])([\w:.\\-]+@)([\w:.%\\-]+)(\.(?:service|socket|mount|swap))(?![\w.])", re.ASCII)
 _MAX_INSTANCES = 1000
+_RULES = ("/etc/udev/rules.d", "/run/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d")
+"""Of devices, for which they name units (SYSTEMD_WANTS; systemd.device(5))."""
 
 
 class Unit(NamedTuple):
@@ -175,6 +177,10 @@ class Units:
             for file in [path] * bool(path) + self._drop_ins([name]) if name.endswith(_NAMING) else ():
                 if not self._is_masked(file):
                     self._note_instances(self._text(file, self.doubts), name)
+        for directory in _RULES:
+            for name in [name for name in self._list(directory, set()) if name.endswith(".rules")]:
+                # Whether it can be read is for those to say who judge what rules start.
+                self._note_instances(self._text(posixpath.join(directory, name), []), name)
 
     def _note_instances(self, text: str, unit: str) -> None:
         for prefix, instance, kind in _INSTANCE.findall(text):

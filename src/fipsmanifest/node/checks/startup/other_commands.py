@@ -143,6 +143,8 @@ class OtherCommand:
         if self._script is not None:
             started = "" if self._component is None else "{}\n{}".format(self._text, self._script)
         hidden = shell.hidden_commands(started)
+        # Only what an instance or the machine decides is left of specifiers.
+        hidden += shell.SPECIFIER.findall(" " + self._arguments) if self._is_shell else []
         given = self._unit.values("StandardInput")
         hidden += ["standard input"] if given and _OUTSIDE.match(given[-1].value) else []
         hidden += [one.path for one in self._programs.builds_by_pattern(self._everything)[:1]]

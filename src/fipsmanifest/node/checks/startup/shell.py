@@ -13,9 +13,11 @@ _ASSIGNED = re.compile(r"(?:^|(?<=[\s;&|('\"]))([A-Za-z_][A-Za-z0-9_]*)=[\"']?([
 _LOOP = re.compile(r"\bfor\s+([A-Za-z_][A-Za-z0-9_]*)\s+in\s+([^\n;]*)")
 _DEFAULT = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*:?[-=+]([^${}]*)\}")
 # The home directory of root, for which the node starts scripts.
-_HOME = re.compile(r"(?<![\w/~.$-])(?:~|\$HOME|\$\{HOME\})(?=[\"']?/)")
+_HOME = re.compile(r"(?<![\w/~.$-])(?:~(?:root)?|\$HOME|\$\{HOME\})(?=[\"']?/)")
 _OF_ROOT = "/root"
-_IN_PATH = re.compile(r"/\$\{?([A-Za-z_][A-Za-z0-9_]*)|\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?/")
+_IN_PATH = re.compile(
+    r"/\$\{?([A-Za-z_][A-Za-z0-9_]*)|\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?/|(?<=[\w}])\$\{?([A-Za-z_][A-Za-z0-9_]*)"
+)
 _WORD = re.compile(r"[^\s;&|<>()`]+")
 _QUOTED = re.compile(r"[\w/.-][\"'\\]+[\w/.-]")  # within a path, where a shell removes them
 _OWN_DIRECTORY = re.compile(
@@ -44,6 +46,8 @@ _HIDDEN = re.compile(
     r"(\$\{?[A-Za-z_(][^\s;&|\"']*|`[^`]*`?|/[^\s;&|\"'*?$]*[*?$][^\s;&|\"']*)",
     re.MULTILINE,
 )
+# A specifier of systemd in such a place, which the instance of a template makes (systemd.unit(5)).
+SPECIFIER = re.compile(r"(?:\s-[A-Za-z]*c|\bexec|[;&|(])\s+[\"']?(%[A-Za-z][^\s;&|\"']*)")
 COMMENT = re.compile(r"(?m)^[ \t]*#(?!!).*|^#!")  # after "#!" a program follows
 WORDS = re.compile(r"[^\s;&|(){}'\"`]+|[;&|(){}\n'\"`]")
 _COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exec", "then", "do", "else", "nohup"))
@@ -121,7 +125,7 @@ def _values(text: str) -> Dict[str, List[str]]:
     """Return the paths, and parts of paths, that are assigned to each variable; a substitution is none."""
     assigned = _ASSIGNED.findall(text)
     assigned += [(name, word) for name, words in _LOOP.findall(text) for word in re.split(r"[\s\"']+", words) if word]
-    parts = {one for pair in _IN_PATH.findall(text) for one in pair}
+    parts = {one for found in _IN_PATH.findall(text) for one in found}
     found: Dict[str, List[str]] = {}
     for name, value in assigned[:_MAX_ASSIGNED]:
         if (value[0] in "/$" or name in parts) and not value.endswith("$"):

@@ -121,6 +121,7 @@ _SESSIONS = ("/etc/environment", "/etc/security/pam_env.conf")
 # Of what users' systemd starts (environment.d(5)).
 _OF_USERS = tuple(base + "/environment.d" for base in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
 _OF_SESSION = re.compile(r"(?m)^[ \t]*(?:export[ \t]+)?([A-Z_]+)(?:=|[ \t]+(?:DEFAULT|OVERRIDE)=)(\S+)")
+_ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _MAX_FILES = 1000
 _MAX_SIZE = 256 * 1024
 _MAX_TOTAL = 8 * 1024 * 1024
@@ -141,6 +142,7 @@ def check(node: Node, programs: Programs, unset: AbstractSet[str]) -> List[Resul
     for path in paths:
         results += _judge_program(path, programs)
     for path, text in read_texts(node, paths, results):
+        text = _of_udev(text) if "/udev/" in path else text
         text += _UDEV_PROGRAMS if "/udev/" in path else "\n" + shell.cron_commands(text) if "cron" in path else ""
         results += judge_text(path, text, programs)
     results += _judge_generators(node, programs)
@@ -157,6 +159,12 @@ def check(node: Node, programs: Programs, unset: AbstractSet[str]) -> List[Resul
             actual = ", ".join(names[:8])
             results.append(result(directory, status, "no system extension", actual, "extension", "", advice))
     return results
+
+
+def _of_udev(text: str) -> str:
+    """Return rules with continued lines in one and without the escapes of values like ``e"\\x2fopt"`` (udev(7))."""
+    escaped = _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), text.replace("\\\n", ""))
+    return "{}\n{}".format(text, escaped)
 
 
 def _judge_program(path: str, programs: Programs) -> Iterator[Result]:

@@ -105,7 +105,9 @@ class Texts:
         if len(text) > _MAX_COMMAND:  # a script; those of the system call a hundred of their own
             return []
         found = [path for name in shell.called(text) for path in self.by_name(name)] if is_first else []
-        return [path for path in [*found, *self.joined(text, paths)] if self._files.script(path) is not None]
+        found += self.joined(text, paths)
+        # What a shell reads needs no first line.
+        return [one for one in found if self._files.script(one) is not None or _is_read(one, text)]
 
     def by_name(self, name: str) -> List[str]:
         """Return the paths of a name in the directories that are searched unless something else is said."""
@@ -152,6 +154,14 @@ class Texts:
 def _paths_in(text: str) -> Tuple[str, ...]:
     words = dict.fromkeys(_OWN_ROOT.sub("", one) for one in shell.BETWEEN_PATHS.split(shell.COMMENT.sub("", text)))
     return tuple(one for one in words if one.startswith("/") and not one.startswith(_KERNEL))
+
+
+def _is_read(path: str, text: str) -> bool:
+    """Return whether a text lets a shell read a file of a path's name, in a directory that it finds out."""
+    name = re.escape(posixpath.basename(path))
+    return (
+        re.search(r"(?:^|[\s;&|('\"])(?:source|\.)\s+['\"]?[^\n;&|]{0,200}/" + name + r"(?![\w.-])", text) is not None
+    )
 
 
 def _is_read_by_shell(path: str, text: str) -> bool:
