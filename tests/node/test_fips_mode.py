@@ -165,6 +165,22 @@ def test_subpolicies_count_as_the_release_has_them(policy: str, el8: str, later:
     assert [signals(tmp_path, el)["crypto-policy"].status for el in (8, 9, 10)] == [el8, later, later]
 
 
+@pytest.mark.parametrize(("policy", "fails"), [("FIPS", False), ("DEFAULT", True), ("LEGACY", True)])
+@pytest.mark.parametrize("el", [8, 9, 10])
+def test_what_libraries_read_is_of_the_policy_in_force(el: int, policy: str, fails: bool, tmp_path: Path) -> None:
+    MADE[el](tmp_path)
+    shared = f"/usr/share/crypto-policies/{policy}/opensslcnf.txt"
+    roots.write(tmp_path, shared, "x")
+    roots.write(tmp_path, "/etc/crypto-policies/back-ends/nss.config", "of one's own\n")
+    (tmp_path / "etc/crypto-policies/back-ends/opensslcnf.config").symlink_to(shared)
+    (tmp_path / "etc/crypto-policies/back-ends/x.config").symlink_to("/usr/share/missing")
+
+    found = signals(tmp_path, el)
+
+    assert ("crypto-policy-applied" in found) == fails
+    assert not fails or found["crypto-policy-applied"].status == "fail"
+
+
 def test_signals_that_contradict_each_other_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     el8(tmp_path, "quiet")
     assert signals(tmp_path, 8)["signals"].evidence == {

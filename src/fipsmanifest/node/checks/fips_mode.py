@@ -23,6 +23,9 @@ _SYSCTL = "/proc/sys/kernel/ostype"
 _COMMAND_LINE = "/proc/cmdline"
 _POLICY = "/etc/crypto-policies/state/current"
 _POLICY_WANTED = "/etc/crypto-policies/config"
+_BACK_ENDS = "/etc/crypto-policies/back-ends"
+# What update-crypto-policies links there, of a policy without subpolicies and settings of one's own.
+_OF_POLICY = re.compile(r"/usr/share/crypto-policies/(?:back-ends/)?([A-Z][A-Z0-9_-]*)/")
 _MARK = "/etc/system-fips"
 _DRACUT = "/usr/lib/dracut/modules.d"
 _PRELINK = "/etc/sysconfig/prelink"
@@ -218,6 +221,7 @@ def _policy(node: Node, el: int) -> List[Result]:
     advice = "" if good else "Set it: update-crypto-policies --set FIPS"
     expected = "FIPS" if el < 9 else "FIPS, FIPS:OSPP or FIPS:STIG"
     results = [Result(ID, subject, PASS if good else FAIL, expected, visible(policy, 60), {"path": _POLICY}, advice)]
+    results += _back_ends(node, policy, subject)
     if wanted and wanted[0] != policy:
         advice = "Apply or correct the configured policy: update-crypto-policies --set FIPS"
         evidence = {"path": _POLICY_WANTED, "code": "mismatch"}
@@ -226,6 +230,25 @@ def _policy(node: Node, el: int) -> List[Result]:
         status = PASS if good and _is_fips(wanted[0], el) else FAIL
         results.append(Result(ID, subject + "-configured", status, visible(policy, 60), actual, evidence, advice))
     return results
+
+
+def _back_ends(node: Node, policy: str, subject: str) -> Iterator[Result]:
+    """Return a failure where what libraries read is of another policy than the one that is said to be in force."""
+    others: Dict[str, str] = {}
+    for name in _few_names(node, _BACK_ENDS, subject):
+        path = posixpath.join(_BACK_ENDS, name)
+        try:
+            place = os.path.relpath(os.fsdecode(tree.resolve(node.root, path)), node.root)
+        except OSError:
+            continue  # a link that leads nowhere
+        match = _OF_POLICY.match("/" + place)
+        if match is not None and match.group(1) != policy.split(":")[0]:
+            others.setdefault(match.group(1), path)
+    if others:
+        advice = "Apply the policy: update-crypto-policies --set FIPS"
+        evidence = {"path": sorted(others.values())[0], "code": "mismatch"}
+        actual = "{} of libraries".format(", ".join(sorted(others)))
+        yield Result(ID, subject + "-applied", FAIL, visible(policy, 60), visible(actual, 200), evidence, advice)
 
 
 def _is_fips(policy: str, el: int) -> bool:
