@@ -162,6 +162,8 @@ def _section(
 
 def _visible(text: str) -> str:
     """Return text with escapes for characters that are invisible, or change the writing direction."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
