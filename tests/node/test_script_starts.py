@@ -160,3 +160,14 @@ def test_a_long_text_takes_no_long_time(text: str) -> None:
 
     # The limit on the time of every test is what a search that is not linear exceeds.
     assert shell.expand(long, "/x") and shell.starting(long) is not None and shell.cron_commands(long) is not None
+
+
+@pytest.mark.parametrize("text", ["dnf ", "rpm -", "mount ", "tar ", "tar c", "kexec -a ", "portablectl - "])
+def test_commands_without_an_end_take_no_long_time(text: str, tree: Tree) -> None:
+    change = go(text + text.strip()[-1:] * 100_000 + "\n" + text * (100_000 // len(text)) + "\n")
+
+    assert codes(change, tree) == set()
+
+
+def test_brackets_without_an_end_take_no_long_time(tree: Tree) -> None:
+    assert codes(file("/etc/nsswitch.conf", "a:" + "[" * 60_000 + "\n"), tree) == {("unknown", "library-path")}

@@ -45,16 +45,17 @@ _REDIRECTED = re.compile(r"[0-9]?>+[ \t]*([^\s>]*)")
 _BETWEEN = re.compile(r"[\s'\"()=]+")
 # These write nothing, although a path is the last word of theirs.
 _NO_WRITER = re.compile(
-    r"\bmount\s[^\n;&|]*(?:\bremount\b|--make-)|\btar\s+(?:-\S+\s+)*?(?:-?[a-wyzA-Z]*[ct][a-wyzA-Z]*|--create)\s"
+    r"\bmount\s[^\n;&|]{0,400}(?:\bremount\b|--make-)"
+    r"|\btar\s+(?:-\S{1,400}\s+){0,20}?(?:-?[a-wyzA-Z]{0,9}[ct][a-wyzA-Z]{0,9}|--create)\s"
 )
 # What puts another version of a package in the place of the installed one.
 _INSTALLS = re.compile(
-    r"\b(?:dnf|yum|microdnf|rpm)\s(?=(?:[^\n;&|]*\s)?"
-    r"(?:(?:local|re)?install|update|upgrade|downgrade|-(?![A-Za-z]*[qV])[A-Za-z]*[UFi][A-Za-z]*)\s)[^\n;&|]*"
+    r"\b(?:dnf|yum|microdnf|rpm)\s(?=(?:[^\n;&|]{0,200}\s)?"
+    r"(?:(?:local|re)?install|update|upgrade|downgrade|-(?![A-Za-z]{0,9}[qV])[A-Za-z]{0,9}[UFi][A-Za-z]{0,9})\s)[^\n;&|]{0,2000}"
 )
 # Another kernel, and units of an image; vendors' units merge extensions and change the root of the initramfs.
 _REPLACES_ROOT = re.compile(
-    r"\b(?:kexec\s+(?:-\S+\s+)*(?:-l|-e|--load|--exec)|portablectl\s+(?:-\S+\s+)*(?:re)?attach)\b[^\n;&|]*"
+    r"\b(?:kexec\s+(?:-\S{1,400}\s+){0,20}(?:-l|-e|--load|--exec)|portablectl\s+(?:-\S{1,400}\s+){0,20}(?:re)?attach)\b[^\n;&|]{0,200}"
 )
 _MANAGER = re.compile(
     r"\bsystemctl\s+(?!(?:-\S+\s+)*--user\s)(?:-\S+\s+)*"

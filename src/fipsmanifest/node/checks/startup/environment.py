@@ -138,7 +138,7 @@ def services(node: Node) -> Iterator[Result]:
     text = ""
     with contextlib.suppress(OSError, tree.NotRegular):
         text = "" if node.live else tree.read_small(node.root, _SERVICES, _MAX_PRELOAD)
-    words = re.sub(r"\[[^\]\n]*\]", " ", " ".join(_DATABASE.findall(text))).split()
+    words = re.sub(r"\[[^][\n]*\]", " ", " ".join(_DATABASE.findall(text))).split()
     others = [one for one in dict.fromkeys(words) if not _KNOWN_SERVICE.match(one)]
     if others:
         advice = "Remove it there, or inspect its library: components of the release load it."
