@@ -171,3 +171,7 @@ def test_commands_without_an_end_take_no_long_time(text: str, tree: Tree) -> Non
 
 def test_brackets_without_an_end_take_no_long_time(tree: Tree) -> None:
     assert codes(file("/etc/nsswitch.conf", "a:" + "[" * 60_000 + "\n"), tree) == {("unknown", "library-path")}
+
+
+def test_alternatives_without_an_end_take_no_long_time(tree: Tree) -> None:
+    assert codes(file("/etc/tmpfiles.d/x.conf", "w /" + "{" * 200_000 + " - - - -\n"), tree) == set()

@@ -49,7 +49,7 @@ _PERMITS = ("z", "Z", "m", "a", "A")  # modes, owners and access control lists
 _FIELDS = 6  # type, path, mode, user, group, age; what follows is the argument
 _WRITES = "fFw"  # the argument; others of those above take it for a path
 _ABOVE = "LCDR"  # change what is below a directory as well
-_GROUPS = re.compile(r"\{.*\}")  # alternatives of a pattern (glob(3), GLOB_BRACE)
+_GROUPS = re.compile(r"\A([^{]*)\{.*\}")  # alternatives of a pattern (glob(3), GLOB_BRACE)
 _OWNERS = ("", "-", "root", "0", ":root")
 _WRITABLE = re.compile(r"[~:]*[0-7]*(?:[2367][0-7]|[2367])\Z")  # by the group, or by all
 _SPECIFIER = re.compile(r"%[A-Za-z]")
@@ -174,7 +174,7 @@ def _fields(line: str) -> Tuple[List[str], str]:
         words = re.sub(r"[\\\"']", "", line).split(None, _FIELDS)
         fields, rest = words[:_FIELDS], " ".join(words[_FIELDS:])
     expanded = [_SPECIFIER.sub("*", systemd.expand(one, "tmpfiles")[0]) for one in (*fields[1:], rest)]
-    return fields[:1] + [_GROUPS.sub("*", one) for one in expanded[:-1]], expanded[-1]
+    return fields[:1] + [_GROUPS.sub(r"\1*", one) for one in expanded[:-1]], expanded[-1]
 
 
 def _content(fields: Sequence[str], argument: str, programs: Programs) -> str:
