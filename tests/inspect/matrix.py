@@ -490,7 +490,7 @@ UNREADABLE = {
         (
             "program headers elsewhere on older kernels",
             forgeries.other_program_headers_for_older_kernels,
-            "program-headers-elsewhere",
+            "overlapping-segments",
         ),
         ("segment beyond the file", partial(forgeries.first_load, 8, (1 << 64) - 0x1000), "segment-beyond-file"),
         ("segment larger than its memory", partial(forgeries.first_load, 40, 1), "segment-larger-than-memory"),

@@ -18,7 +18,7 @@ import pytest
 from examples.upstream import Served, World
 
 from tests.support import command
-from tests.support.gnupg import remove_home
+from tests.support.gnupg import configure_agent, remove_home
 from tests.support.worlds import make_world
 
 TOP = Path(__file__).parents[2]
@@ -130,7 +130,10 @@ class TestForm:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("site")
-    world = make_world([TOP / "releases" / "v1.21.3" / "rhel8.toml"], directory / "upstream", directory / "gnupg")
+    gnupghome = directory / "gnupg"
+    gnupghome.mkdir(0o700)
+    configure_agent(gnupghome)
+    world = make_world([TOP / "releases" / "v1.21.3" / "rhel8.toml"], directory / "upstream", gnupghome)
     with world.serve() as served:
         yield Site(directory, world, served)
 

@@ -19,7 +19,7 @@ from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext
 from tests.support import command
 from tests.support.forge import payload
-from tests.support.gnupg import opened_home
+from tests.support.gnupg import configure_agent, opened_home
 
 SECRET = "correct horse battery"
 
@@ -53,7 +53,7 @@ def made() -> Iterator[Made]:
     with opened_home() as directory:
         home = directory / "gnupg"
         home.mkdir(0o700)
-        (home / "gpg-agent.conf").write_text("max-cache-ttl 0\ndefault-cache-ttl 0\npinentry-program /bin/false\n")
+        configure_agent(home, "max-cache-ttl 0", "default-cache-ttl 0", "pinentry-program /bin/false")
         words = ["--user-id", "Example release <r@example.com>", "--keys", f"{directory}/keys", "--json"]
         variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "GNUPGHOME": str(home)}
         variables["FIPSMANIFEST_PASSPHRASE"] = SECRET
@@ -66,7 +66,7 @@ def made() -> Iterator[Made]:
 def elsewhere() -> Iterator[Path]:
     """Another machine's empty home for gpg."""
     with opened_home() as home:
-        (home / "gpg-agent.conf").write_text("pinentry-program /bin/false\n")
+        configure_agent(home, "pinentry-program /bin/false")
         yield home
 
 

@@ -16,7 +16,7 @@ from fipsmanifest.sign.gpg import Passphrase, passphrase_from_environment
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext, verify_detached
 from tests.support.forge import Forge, payload
-from tests.support.gnupg import opened_home
+from tests.support.gnupg import configure_agent, opened_home
 
 SECRET = "correct horse battery"
 
@@ -30,7 +30,7 @@ def sign(forge: Forge, name: str = "release", data: bytes | None = None) -> byte
 def guarded() -> Iterator[tuple[Path, keys.NewKeys]]:
     """A key behind a passphrase, in a home whose agent remembers nothing."""
     with opened_home() as home:
-        (home / "gpg-agent.conf").write_text("max-cache-ttl 0\ndefault-cache-ttl 0\npinentry-program /bin/false\n")
+        configure_agent(home, "max-cache-ttl 0", "default-cache-ttl 0", "pinentry-program /bin/false")
         yield home, keys.init(home / "trust", "Guarded <g@example.com>", gnupghome=home, passphrase=Passphrase(SECRET))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from fipsmanifest.trust.store import load_trust
 from tests.support.command import PROGRAM
-from tests.support.gnupg import opened_home
+from tests.support.gnupg import configure_agent, opened_home
 
 SECRET = b"correct horse battery 1"
 #: What pinentry-curses draws last, with every prompt.
@@ -27,7 +27,7 @@ def home() -> Iterator[Path]:
     with opened_home() as directory:
         home = directory / "gnupg"
         home.mkdir(0o700)
-        (home / "gpg-agent.conf").write_text("pinentry-program /usr/bin/pinentry-curses\n")
+        configure_agent(home, "pinentry-program /usr/bin/pinentry-curses")
         yield home
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True, timeout=30)
 

@@ -26,16 +26,24 @@ _MAKERS = (
 
 
 def new_home() -> Path:
-    """Return an empty home, which `remove_home` removes.
+    """Return a home without keys, which `remove_home` removes.
 
     Its path is short, not below pytest's directories: the agent's socket is in it, and a socket's path has 107 bytes.
     """
-    return Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))
+    configure_agent(home)
+    return home
+
+
+def configure_agent(home: Path, *options: str) -> None:
+    """Write the options of a home's agent, a line each."""
+    # What makes a passphrase costly to guess takes two seconds of processor time a key otherwise.
+    (home / "gpg-agent.conf").write_text("\n".join(["s2k-count 65536", *options, ""]))
 
 
 @contextlib.contextmanager
 def opened_home() -> Iterator[Path]:
-    """Return an empty home and remove it afterwards."""
+    """Return a home without keys and remove it afterwards."""
     home = new_home()
     try:
         yield home
