@@ -238,10 +238,10 @@ def _back_ends(node: Node, policy: str, subject: str) -> Iterator[Result]:
     for name in _few_names(node, _BACK_ENDS, subject):
         path = posixpath.join(_BACK_ENDS, name)
         try:
-            place = os.path.relpath(os.fsdecode(tree.resolve(node.root, path)), node.root)
+            place = tree.path_of(node.root, tree.resolve(node.root, path))
         except OSError:
             continue  # a link that leads nowhere
-        match = _OF_POLICY.match("/" + place)
+        match = _OF_POLICY.match(place)
         if match is not None and match.group(1) != policy.split(":")[0]:
             others.setdefault(match.group(1), path)
     if others:

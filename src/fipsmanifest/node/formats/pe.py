@@ -2,7 +2,7 @@
 
 import os
 import struct
-from typing import List, Tuple
+from typing import List
 
 _HEADER, _SECTION = 64, 40
 _MAX_SECTIONS = 96  # of what Windows loads
@@ -11,11 +11,6 @@ _MAX_SIZE = 64 * 1024
 
 def command_lines(descriptor: int) -> List[str]:
     """Return the kernel command lines in an EFI program, one for each profile. Raise `OSError` or `ValueError`."""
-    texts = [text for name, text in _sections(descriptor) if name == b".cmdline"]
-    return [text.decode("utf-8", "backslashreplace").strip("\0 \n") for text in texts]
-
-
-def _sections(descriptor: int) -> List[Tuple[bytes, bytes]]:
     header = os.pread(descriptor, _HEADER, 0)
     if len(header) < _HEADER or header[:2] != b"MZ":
         raise ValueError("no EFI program")
@@ -34,5 +29,5 @@ def _sections(descriptor: int) -> List[Tuple[bytes, bytes]]:
         if name.rstrip(b"\0") == b".cmdline":
             if wanted > _MAX_SIZE:
                 raise ValueError("a command line of {} bytes".format(wanted))
-            found.append((b".cmdline", os.pread(descriptor, wanted, place)))
+            found.append(os.pread(descriptor, wanted, place).decode("utf-8", "backslashreplace").strip("\0 \n"))
     return found

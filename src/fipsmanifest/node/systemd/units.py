@@ -105,7 +105,7 @@ class Units:
         self._version = _version_of(root) if version is None else version
         self.doubts: List[str] = []
         """Directories that cannot be read, and why."""
-        self.doubts += _contradictions(root) if version is None else []
+        self.doubts += _contradictions(root, self._version) if version is None else []
         self._left = _MAX_TOTAL
         self._entries = 0
         self._files: Dict[str, List[str]] = {}
@@ -428,12 +428,11 @@ def _version_of(root: str) -> int:
     return _VERSIONS.get(release.partition(".")[0], NEWEST)
 
 
-def _contradictions(root: str) -> List[str]:
-    """Return which versions of systemd a tree has whose rules are others than those of its release."""
+def _contradictions(root: str, version: int) -> List[str]:
+    """Return which versions of systemd a tree has whose rules are others than those of its release's ``version``."""
     found: Set[int] = set()
     for directory in _LIBRARIES:
         with contextlib.suppress(OSError):
             found.update(int(one) for name in tree.list_names(root, directory) for one in _LIBRARY.findall(name)[:1])
-    version = _version_of(root)
     others = [one for one in sorted(found) if one != version and not (version == NEWEST and one >= _LEAST)]
     return ["systemd {} is not the one of the release in os-release".format(one) for one in others[:1]]

@@ -251,9 +251,9 @@ def _judge_command_lines(node: Node, programs: Programs, unset: AbstractSet[str]
             {path: read_text(node, path, []) for path in paths}, lambda path: read_text(node, path, []) or None
         )
         paths = list(menus)
-        variables_of = grub.variables_of(menus, [grub.read_block(read_text(node, one, [])) for one in paths])
-        entries += grub.entry_directories(variables_of)
-        made.update((path, "\n".join(grub.command_lines(text, variables_of))) for path, text in menus.items())
+        values = grub.variables_of(menus, list(map(grub.read_block, menus.values())))
+        entries += grub.entry_directories(values)
+        made.update((path, "\n".join(grub.command_lines(text, values))) for path, text in menus.items())
     paths += [posixpath.join(one, name) for one in entries for name in list_names(node, one, [])[:_MAX_FILES]]
     for path in dict.fromkeys([*_COMMAND_LINES, *paths, *made, *(["/proc/cmdline"] if node.live else [])]):
         text = "{}\n{}".format("" if boot_entries.is_image(path) else read_text(node, path, []), made.get(path, ""))
